@@ -1,0 +1,24 @@
+"""Visualizing CNNs: small functions behind two notebooks. Importing this package imports nothing else.
+
+From the ground up (a module imports only from those above it):
+
+errors         the one kind of error that users read
+images         the image contract (float32 RGB in [0, 1]), the gate for files, samples
+networks       pretrained networks with their preprocessing inside, cut at any layer
+objectives     class score, feature match, priors; composed with + and *
+canvas         what is optimised and how it becomes an image; random views of it
+recipes        the papers' settings as data
+optimise       the compiled loop: a generator of snapshots
+metrics        feature error, similarity, consistency: arrays in, numbers out
+inversion      images from a layer's features (Mahendran & Vedaldi)
+class_image    images that maximise a class score (Simonyan et al.)
+saliency       which pixels a score depends on
+segment        from a saliency map to a mask and a box
+training       fine-tuning on a folder of photographs
+plots          arrays in, matplotlib axes out
+widgets        panels with sliders over all of these
+runs           papermill executions and sweeps
+check          self-checks of the exercises
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,95 @@
+"""The two shapes of embedded network, built empty: VGG16 and stacks of inverted residuals.
+
+Batch normalisations are folded into the convolutions before them when weights are converted
+(`data/convert_weights.py`), so a convolution here always has a bias and what follows it is its activation.
+"""
+
+from math import ceil
+from typing import NamedTuple
+
+
+class Stage(NamedTuple):
+    """One stage of inverted residuals: `repeats` blocks, the first of which has the stride."""
+
+    repeats: int
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+
+
+# Tan & Le 2019, table 1; the "lite" variants leave out squeeze-excite, keep stem, head, first and last stage unscaled
+EFFICIENTNET = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
+)
+# Sandler et al. 2018, table 2
+MOBILENET_V2 = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(3, 3, 2, 6, 32),
+    Stage(4, 3, 2, 6, 64),
+    Stage(3, 3, 1, 6, 96),
+    Stage(3, 3, 2, 6, 160),
+    Stage(1, 3, 1, 6, 320),
+)
+
+
+def deepen(stages, factor):
+    """The same stages with repeats times `factor`, rounded up; first and last stay (EfficientNet-Lite)."""
+    middle = [s._replace(repeats=ceil(s.repeats * factor)) for s in stages[1:-1]]
+    return (stages[0], *middle, stages[-1])
+
+
+def block_names(stages):
+    """`block1a`, `block2a`, `block2b`, …: stage number and letter of every block, in order."""
+    return [f"block{i}{chr(97 + r)}" for i, s in enumerate(stages, 1) for r in range(s.repeats)]
+
+
+def vgg16_body():
+    """VGG16 without its fully connected layers: keras.Model, (B, H, W, 3) mean-subtracted BGR → (B, H/32, W/32, 512)."""
+    import keras
+
+    body = keras.applications.VGG16(include_top=False, weights=None, input_shape=(None, None, 3))
+    return keras.Model(body.input, body.output, name="vgg16")
+
+
+def inverted_residuals(stages, *, classes, head="predictions", name):
+    """EfficientNet-Lite or MobileNetV2 with folded batch norms: keras.Model, (B, H, W, 3) → (B, classes) logits."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((None, None, 3))
+    x = _convolution(image, 32, 3, name="stem", strides=2)
+    names = iter(block_names(stages))
+    for stage in stages:
+        for r in range(stage.repeats):
+            x = _inverted_residual(x, stage, stride=1 if r else stage.stride, name=next(names))
+    x = _convolution(x, 1280, 1, name="head")
+    x = layers.GlobalAveragePooling2D(name="average")(x)
+    return keras.Model(image, layers.Dense(classes, name=head)(x), name=name)
+
+
+def _convolution(x, channels, kernel, *, name, strides=1):
+    from keras import layers
+
+    x = layers.Conv2D(channels, kernel, strides=strides, padding="same", name=name)(x)
+    return layers.ReLU(6.0, name=f"{name}_relu")(x)
+
+
+def _inverted_residual(x, stage, *, stride, name):
+    from keras import layers
+
+    y, width = x, x.shape[-1]
+    if stage.expansion > 1:
+        y = _convolution(y, width * stage.expansion, 1, name=f"{name}_expand")
+    y = layers.DepthwiseConv2D(stage.kernel, strides=stride, padding="same", name=f"{name}_depthwise")(y)
+    y = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(y)
+    y = layers.Conv2D(stage.channels, 1, padding="same", name=f"{name}_project")(y)
+    same = stride == 1 and width == stage.channels
+    return layers.Add(name=f"{name}_add")([x, y]) if same else y
