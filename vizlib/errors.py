@@ -30,6 +30,10 @@ def unknown(kind, value, choices, *, hint=""):
 
 def positive_integer(name, value):
     """`value` as an int of at least 1, or an InputError that names the parameter (booleans and fractions are refused)."""
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    try:
+        whole = int(value) if float(value) == int(float(value)) and not isinstance(value, bool) else 0
+    except (TypeError, ValueError, OverflowError):
+        whole = 0
+    if whole < 1:
         raise InputError(f"{name} must be a whole number of at least 1, not {value!r}; try {name}=200.")
-    return int(value)
+    return whole

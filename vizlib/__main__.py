@@ -1,0 +1,103 @@
+"""The command line: `python -m vizlib doctor` says what works here."""
+
+import argparse
+import importlib.util
+import os
+import platform
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _python():
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return fits, f"Python {platform.python_version()}", "install Python 3.11, 3.12 or 3.13"
+
+
+def _tensorflow():
+    import keras
+    import tensorflow as tf
+
+    total = float(tf.reduce_sum(tf.ones((3, 3)) @ tf.ones((3, 3))))
+    return total == 27.0, f"TensorFlow {tf.__version__} with Keras {keras.__version__}", "make clean, then make run"
+
+
+def _processor():
+    from vizlib import networks
+
+    if networks.bfloat16_computes():
+        return True, "the processor computes in bfloat16: VGG16 runs at its fastest", ""
+    return True, "the processor has no bfloat16: everything runs in float32, VGG16 about half as fast", ""
+
+
+def _memory():
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
+    return free >= 3, f"{free:.1f} GiB of memory available", "close other programs: the notebooks need 3 GiB"
+
+
+def _weights():
+    from vizlib import networks
+
+    sizes = {name: sum(w.size for w in networks.read_weights(name).values()) for name in networks.SHA256}
+    return True, "weights as recorded: " + ", ".join(f"{n} ({s / 1e6:.1f} M)" for n, s in sizes.items()), ""
+
+
+def _photographs():
+    from vizlib import images
+
+    names = images.samples()
+    return len(names) >= 5, f"{len(names)} sample photographs: {', '.join(names)}", "restore data/images"
+
+
+def _kernel():
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    command = KernelSpecManager().get_kernel_spec("python3").argv[0]
+    own = os.path.basename(command).startswith("python") and (
+        not os.path.isabs(command) or os.path.samefile(os.path.dirname(command), os.path.dirname(sys.executable))
+    )
+    return own, f"Jupyter kernel python3 runs {command}", "install the kernel here: python -m ipykernel install --sys-prefix"  # fmt: skip
+
+
+def _papermill():
+    found = all(importlib.util.find_spec(name) for name in ("papermill", "nbconvert", "ipywidgets"))
+    return found, "papermill, nbconvert and ipywidgets are installed", "pip install -r requirements.txt"
+
+
+CHECKS = (_python, _tensorflow, _processor, _memory, _weights, _photographs, _kernel, _papermill)
+
+
+def doctor(options):
+    """Print a line a check, `ok` or what to do; gives the number of failures."""
+    failures = 0
+    for check in CHECKS:
+        try:
+            fine, finding, advice = check()
+        except Exception as error:  # noqa: BLE001 - whatever is broken, the other lines are still wanted
+            fine, finding, advice = False, f"{check.__name__[1:]}: {error}", "see the sentence before"
+        failures += not fine
+        print(f"ok    {finding}" if fine else f"FAIL  {finding}; {advice}", flush=True)
+    return failures
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m vizlib", description="Visualizing CNNs")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("doctor", help="what works on this machine, a line each").set_defaults(run=doctor)
+    return parser
+
+
+def main(arguments=None):
+    """Run one sub-command; gives its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return min(options.run(options) or 0, 1)
+    except ValueError as error:
+        print(f"vizlib: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

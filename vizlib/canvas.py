@@ -1,0 +1,172 @@
+"""What is optimised and how it becomes an image, and the random views of it that a network is shown.
+
+A canvas has `start(seeds, size)` → list of float32 tensors, `image(parameters)` → (B, H, W, 3), `encode(images)`,
+its inverse, and `project(parameters)` → what the optimiser must put back after a step. A view is a function of
+(images, seeds (B, 2), amplitude 0…1) → images and never changes the canvas.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+GREY = (0.5, 0.5, 0.5)
+# √ of the colour correlation of ImageNet pixels, as published with Lucid (Distill 2017), over its largest column norm
+_COLOUR = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]])
+COLOUR = (_COLOUR / np.linalg.norm(_COLOUR, axis=0).max()).astype(np.float32)
+
+
+def _noise(seeds, shape):
+    # seeds are the caller's; the second number keeps starts apart from views, whose second number is the step
+    return np.stack([tf.random.stateless_normal(shape, (int(s), 2**31 - 1)).numpy() for s in seeds]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Mean-subtracted pixels on the 0–255 scale: image = mean + x / 255.
+
+    mean: RGB in [0, 1]; spread: standard deviation of the Gaussian start (0 = the mean image itself);
+    bound: each pixel's RGB norm is projected to at most this (Mahendran & Vedaldi 2016), infinite = no bound.
+    """
+
+    mean: tuple = GREY
+    spread: float = 0.0
+    bound: float = float("inf")
+
+    def start(self, seeds, size):
+        """One Gaussian image a seed, as parameters."""
+        return [np.float32(self.spread) * _noise(seeds, (size, size, 3))]
+
+    def image(self, parameters):
+        """Parameters → images (B, H, W, 3), not clipped."""
+        return parameters[0] / 255.0 + tf.constant(self.mean, tf.float32)
+
+    def encode(self, images):
+        """Images (B, H, W, 3) → parameters."""
+        return [255.0 * (np.asarray(images, np.float32) - np.float32(self.mean))]
+
+    def project(self, parameters):
+        """Parameters with every pixel's RGB norm at most `bound`."""
+        if self.bound == float("inf"):
+            return parameters
+        norm = tf.norm(parameters[0], axis=-1, keepdims=True)
+        return [parameters[0] * tf.minimum(1.0, self.bound / tf.maximum(norm, 1e-6))]
+
+
+@dataclass(frozen=True)
+class Fourier:
+    """Sigmoid of a colour-decorrelated Fourier spectrum scaled by 1/f^decay (Distill 2017, appendix).
+
+    spread: standard deviation of the start's coefficients. Every frequency then moves at a like rate, which is
+    what turns the gradient's high-frequency noise into a picture.
+    """
+
+    spread: float = 0.01
+    decay: float = 1.0
+
+    def start(self, seeds, size):
+        """One Gaussian spectrum a seed, as parameters (B, 3, H, W/2 + 1, 2)."""
+        return [np.float32(self.spread) * _noise(seeds, (3, size, size // 2 + 1, 2))]
+
+    def image(self, parameters):
+        """Parameters → images (B, H, W, 3) in (0, 1)."""
+        spectrum, size = parameters[0], parameters[0].shape[2]
+        scaled = spectrum * _amplitudes(size, self.decay)[..., None]
+        pixels = tf.signal.irfft2d(tf.complex(scaled[..., 0], scaled[..., 1]), [size, size])
+        colours = tf.einsum("bchw,dc->bhwd", pixels, tf.constant(COLOUR))
+        return tf.sigmoid(colours)
+
+    def encode(self, images):
+        """Images (B, H, W, 3) → parameters; values are first brought into [0.01, 0.99]."""
+        x = np.clip(np.asarray(images, np.float64), 0.01, 0.99)
+        pixels = np.einsum("bhwd,cd->bchw", np.log(x / (1 - x)), np.linalg.inv(COLOUR.astype(float)))
+        spectrum = np.fft.rfft2(pixels) / _amplitudes(x.shape[1], self.decay)
+        return [np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)]
+
+    def project(self, parameters):
+        """Nothing to put back: the sigmoid bounds the image."""
+        return parameters
+
+
+def _amplitudes(size, decay):
+    """Scale of every rfft2 coefficient, (H, W/2 + 1): size / max(f, 1/size)^decay, f in cycles per pixel."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    return (size / np.maximum(frequency, 1 / size) ** decay).astype(np.float32)
+
+
+# --- views ------------------------------------------------------------------------------------------------------
+
+
+def _each(function, images, seeds):
+    """Stack of function(image, seed): each image of a batch has its own random view, as if it ran alone."""
+    return tf.stack([function(images[i], seeds[i]) for i in range(images.shape[0])])
+
+
+def _offsets(seed, limit, amplitude, salt):
+    """Two whole numbers, uniform in −limit … limit, times an amplitude of 0 or 1."""
+    n = tf.random.stateless_uniform((2,), seed + [salt, 0], -limit, limit + 1, tf.int32)
+    return n * tf.cast(amplitude, tf.int32)
+
+
+@dataclass(frozen=True)
+class Roll:
+    """Circular shift by up to `pixels` in each direction."""
+
+    pixels: int
+    margin: int = 0
+
+    def __call__(self, images, seeds, amplitude):
+        """Images → rolled images of the same size."""
+        return _each(lambda x, s: tf.roll(x, _offsets(s, self.pixels, amplitude, 1), (0, 1)), images, seeds)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A window at a random place of a canvas that is `margin` px larger (Mahendran & Vedaldi 2016); centred when off."""
+
+    margin: int
+
+    def __call__(self, images, seeds, amplitude):
+        """Images (B, H + margin, W + margin, 3) → (B, H, W, 3)."""
+        size, low, high = images.shape[1] - self.margin, self.margin // 2, self.margin - self.margin // 2
+
+        def window(image, seed):
+            shift = tf.random.stateless_uniform((2,), seed + [2, 0], -low, high + 1, tf.int32)
+            at = low + shift * tf.cast(amplitude, tf.int32)
+            return tf.slice(image, tf.concat([at, [0]], 0), (size, size, 3))
+
+        return _each(window, images, seeds)
+
+
+@dataclass(frozen=True)
+class Distort:
+    """Pad with grey, shift, scale and rotate in one bilinear resampling (Distill 2017: jitter 16, then 8).
+
+    jitters: widths of uniform shifts, px, summed; scale and degrees: half-widths of uniform factors and angles.
+    """
+
+    jitters: tuple = (16, 8)
+    scale: float = 0.05
+    degrees: float = 5.0
+    margin: int = 0
+
+    def __call__(self, images, seeds, amplitude):
+        """Images → distorted images of the same size."""
+        matrices = _each(lambda x, s: self._matrix(s, amplitude, x.shape[0]), images, seeds)
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=images,
+            transforms=matrices,
+            output_shape=tf.shape(images)[1:3],
+            fill_value=0.5,
+            interpolation="BILINEAR",
+            fill_mode="CONSTANT",
+        )
+
+    def _matrix(self, seed, amplitude, size):
+        u = tf.random.stateless_uniform((2 + 2 * len(self.jitters),), seed + [3, 0], -1.0, 1.0) * amplitude
+        factor, angle = 1.0 + self.scale * u[0], self.degrees * np.pi / 180 * u[1]
+        shift = tf.add_n([tf.round(u[2 + 2 * k : 4 + 2 * k] * w / 2) for k, w in enumerate(self.jitters)])
+        a, b, middle = tf.cos(angle) * factor, tf.sin(angle) * factor, (size - 1) / 2
+        dx = middle - a * middle + b * middle + shift[0]
+        dy = middle - b * middle - a * middle + shift[1]
+        return tf.stack([a, -b, dx, b, a, dy, 0.0, 0.0])

@@ -1,0 +1,99 @@
+"""Keras graphs taken apart and put together again: laid flat, in another precision, without their softmax."""
+
+import functools
+import warnings
+
+import keras
+import numpy as np
+
+from vizlib.errors import InputError
+
+
+def rebuild(model, make, *, before=lambda x: x):
+    """The same graph with every layer replaced by `make(layer)`, nested models laid flat.
+
+    Gives (model, outputs) where outputs maps each layer's name to its tensor; a nested layer whose name is taken
+    gets its owner's name in front. `before` is applied to the input first.
+    """
+    start = keras.Input(model.input_shape[1:])
+    outputs, made, results = {}, {}, {}
+
+    def call(owner, layer, *arguments, **options):
+        if is_graph(layer):
+            result = replay(layer, arguments[0])
+        else:
+            result = apply(owner, layer, arguments, {k: v for k, v in options.items() if v is not None})
+        results[id(layer)] = result
+        return result
+
+    def apply(owner, layer, arguments, options):
+        if id(layer) not in made:
+            name = layer.name if layer.name not in outputs else f"{owner.name}_{layer.name}"
+            made[id(layer)] = name, make(layer) if name == layer.name else copy(layer, name=name)
+        name, new = made[id(layer)]
+        if new is None:
+            return arguments[0]
+        result = outputs[name] = new(*arguments, **options)
+        if new is not layer and getattr(layer, "weights", None):
+            new.set_weights(layer.get_weights())
+        return result
+
+    def replay(part, x):
+        if isinstance(part, keras.Sequential):
+            return functools.reduce(lambda y, layer: call(part, layer, y), part.layers, x)
+        # clone_model is Keras' public way to walk a graph; the model it makes is not used, only the calls are
+        steps = functools.partial(call, part)
+        keras.models.clone_model(part, input_tensors=x, clone_function=same, call_function=steps)
+        return results.get(id(part.output._keras_history.operation), x)
+
+    return keras.Model(start, replay(model, before(start)), name=model.name), outputs
+
+
+def is_graph(layer):
+    """Whether a layer is a model made of layers that can be reached."""
+    return isinstance(layer, keras.Sequential) or type(layer).__name__ == "Functional"
+
+
+def same(layer):
+    return layer
+
+
+def copy(layer, **changes):
+    return type(layer).from_config({**layer.get_config(), **changes})
+
+
+def in_bfloat16(layer):
+    inside = isinstance(layer, keras.layers.Layer) and layer.name != "preprocess"
+    return copy(layer, dtype="mixed_bfloat16") if inside else layer
+
+
+def preprocess(x, *, scale, mean, reverse):
+    """[0, 1] RGB → what the network was trained on, as a 1×1 convolution, since every such step is affine."""
+    order = [2, 1, 0] if reverse else [0, 1, 2]
+    scale = np.broadcast_to(scale, 3)
+    layer = keras.layers.Conv2D(3, 1, name="preprocess", trainable=False, dtype="float32")
+    y = layer(x)
+    layer.set_weights([(np.diag(255 * scale)[:, order]).reshape(1, 1, 3, 3), (-np.array(mean) * scale)[order]])
+    return y
+
+
+def without_softmax(model):
+    """A `make` for rebuild that replaces a final softmax or sigmoid by nothing, so that logits come out."""
+    last = model.layers[-1]
+    while is_graph(last):
+        last = last.layers[-1]
+    squashing = (keras.activations.softmax, keras.activations.sigmoid)
+    ends = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in squashing
+    if not ends:
+        return same
+    warnings.warn(f"{model.name} ends in probabilities; its logits before {last.name} are used.", stacklevel=3)
+    bare = None if not getattr(last, "weights", None) else {"activation": None}
+    return lambda layer: layer if layer is not last else bare and copy(layer, **bare)
+
+
+def refuse_probabilities(model):
+    side = [s or 64 for s in model.input_shape[1:3]]
+    out = np.asarray(model(np.random.default_rng(0).random((2, *side, 3), np.float32), training=False))
+    if out.ndim == 2 and out.shape[1] > 1 and (out >= 0).all() and np.allclose(out.sum(1), 1, atol=1e-3):
+        raise InputError(f"{model.name} gives probabilities and its logits cannot be recovered; hand in the model "
+                         "without its softmax.")  # fmt: skip

@@ -1,0 +1,172 @@
+"""What an image is asked to do: terms on features and priors on pixels, composed with `+` and `*`.
+
+    objective = match(code) + 0.5 * total_variation()
+
+Every term is a function of a batch of images and their features that gives one number an image; lower is better.
+Priors look at x = 255 · (image − mean), the papers' mean-subtracted 0–255 scale.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import tensorflow as tf
+
+from vizlib.errors import InputError
+
+GREY = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One named summand: weight · function(image, features, data, **options) → (B,).
+
+    Terms are equal when they compute the same thing: weight and data (targets) are inputs of a compiled loop and
+    do not count, so a loop is compiled once for all of them.
+    """
+
+    name: str
+    function: Callable
+    options: tuple = ()
+    prior: bool = False
+    weight: float = field(default=1.0, compare=False)
+    data: tuple = field(default=(), compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A sum of terms."""
+
+    terms: tuple[Term, ...] = ()
+
+    def __add__(self, other):
+        return Objective(self.terms + other.terms)
+
+    def __mul__(self, factor):
+        return Objective(tuple(replace(t, weight=t.weight * factor) for t in self.terms))
+
+    __rmul__ = __mul__
+
+    @property
+    def names(self):
+        """The terms' names, in order."""
+        return tuple(t.name for t in self.terms)
+
+    @property
+    def data(self):
+        """The terms' targets, one tuple of tensors a term."""
+        return tuple(t.data for t in self.terms)
+
+    def weights(self, *, strength=1.0):
+        """The terms' weights (float32 tensor), priors times `strength`."""
+        return tf.constant([t.weight * (strength if t.prior else 1.0) for t in self.terms], tf.float32)
+
+    def values(self, image, features, *, weights=None, data=None):
+        """Weighted values (n_terms, B) at a batch of images (B, H, W, 3) and its features."""
+        weights = self.weights() if weights is None else weights
+        data = self.data if data is None else data
+        one = [t.function(image, features, d, **dict(t.options)) for t, d in zip(self.terms, data, strict=True)]
+        return weights[:, None] * tf.stack([tf.broadcast_to(v, tf.shape(image)[:1]) for v in one])
+
+
+def _term(name, function, *data, prior=False, **options):
+    data = tuple(tf.convert_to_tensor(d, tf.float32) for d in data)
+    return Objective((Term(name, function, tuple(sorted(options.items())), prior, data=data),))
+
+
+def _sum(x):
+    return tf.reduce_sum(tf.reshape(x, (tf.shape(x)[0], -1)), axis=1)
+
+
+def _centred(image, mean):
+    return 255.0 * (image - tf.constant(mean, tf.float32))
+
+
+# --- on features ------------------------------------------------------------------------------------------------
+
+
+def match(target, *, mask=1.0):
+    """Feature error ‖m(Φ(x) − Φ0)‖² / ‖mΦ0‖² (Mahendran & Vedaldi 2015, eq. 2).
+
+    target: Φ0, (1 or B, …) as the cut network gives it; mask: m, broadcast against it (part of the grid or of the
+    channels). Raises InputError where the target is zero or not finite.
+    """
+    target, mask = tf.convert_to_tensor(target, tf.float32), tf.convert_to_tensor(mask, tf.float32)
+    norm = float(tf.reduce_min(_sum(tf.square(mask * target))))
+    if not 0 < norm < float("inf"):
+        raise InputError(f"The features to match have squared norm {norm:g}, so there is nothing to invert; "
+                         "choose another layer or image.")  # fmt: skip
+    return _term("feature error", _match, target, mask)
+
+
+def _match(image, features, data):
+    target, mask = data
+    return _sum(tf.square(mask * (features - target))) / _sum(tf.square(mask * target))
+
+
+def caricature(target):
+    """−⟨Φ(x), max(Φ0, 0)⟩ / ‖Φ0‖²: exaggerates what a layer sees (Mahendran & Vedaldi 2016, sec. 5)."""
+    return _term("caricature", _caricature, target)
+
+
+def _caricature(image, features, data):
+    (target,) = data
+    return -_sum(features * tf.nn.relu(target)) / _sum(tf.square(target))
+
+
+def class_score(directions):
+    """−S: minus the unnormalised class score (Simonyan et al. 2013, eq. 1).
+
+    directions: (1 or B, n), from `Network.direction`; S = logits · direction, so a one-logit head has two signs.
+    """
+    return _term("class score", _class_score, directions)
+
+
+def _class_score(image, features, data):
+    return -tf.reduce_sum(features * data[0], axis=1)
+
+
+# --- priors -----------------------------------------------------------------------------------------------------
+
+
+def l2(*, mean=GREY):
+    """‖x‖² per pixel value: the mean of x² over pixels and channels (Simonyan et al. 2013, eq. 1, up to N)."""
+    return _term("L2", _l2, prior=True, mean=tuple(mean))
+
+
+def _l2(image, features, data, *, mean):
+    return tf.reduce_mean(tf.square(_centred(image, mean)), axis=(1, 2, 3))
+
+
+def alpha_norm(*, alpha=6.0, unit=1.0, mean=GREY):
+    """‖x/unit‖_α^α, the α-th power of the norm, summed over values (Mahendran & Vedaldi 2015, eq. 3)."""
+    return _term("alpha norm", _alpha_norm, prior=True, alpha=float(alpha), unit=float(unit), mean=tuple(mean))
+
+
+def _alpha_norm(image, features, data, *, alpha, unit, mean):
+    return _sum(tf.abs(_centred(image, mean) / unit) ** alpha)
+
+
+def colour_norm(*, alpha=6.0, unit=80.0, mean=GREY):
+    """Mean over pixels of (‖RGB‖/unit)^α (Mahendran & Vedaldi 2016, sec. 3.1: size-independent)."""
+    return _term("colour norm", _colour_norm, prior=True, alpha=float(alpha), unit=float(unit), mean=tuple(mean))
+
+
+def _colour_norm(image, features, data, *, alpha, unit, mean):
+    square = tf.reduce_sum(tf.square(_centred(image, mean) / unit), axis=-1)
+    return tf.reduce_mean(square ** (alpha / 2), axis=(1, 2))
+
+
+def total_variation(*, beta=2.0, unit=1.0):
+    """Mean over pixels of Σ_channels (dx² + dy²)^(β/2), in 255ths over `unit` (Mahendran & Vedaldi 2015, sec. 3).
+
+    Forward differences; the last row and column are replicated, so their differences are zero.
+    """
+    return _term("total variation", _total_variation, prior=True, beta=float(beta), unit=float(unit))
+
+
+def _total_variation(image, features, data, *, beta, unit):
+    x = tf.pad(255.0 / unit * image, [[0, 0], [0, 1], [0, 1], [0, 0]], "SYMMETRIC")
+    square = tf.square(x[:, 1:, :-1] - x[:, :-1, :-1]) + tf.square(x[:, :-1, 1:] - x[:, :-1, :-1])
+    # below β = 2 the slope at zero is infinite; 1e-6 of a grey level squared keeps it finite
+    energy = square if beta == 2.0 else (square + 1e-6) ** (beta / 2) - 1e-6 ** (beta / 2)
+    return tf.reduce_mean(tf.reduce_sum(energy, axis=-1), axis=(1, 2))

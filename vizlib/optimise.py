@@ -1,0 +1,219 @@
+"""The loop, once: a generator of snapshots. It is compiled, runs many steps a call, and knows no screen and no paper.
+
+    for snapshot in optimise.run(cut, objective, recipe, size=224):
+        ...                                     # `break` stops; every snapshot holds a finished image
+
+Strength, rates, targets and the number of steps are tensors, so turning a knob never compiles anything again.
+"""
+
+import math
+import time
+import warnings
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vizlib.errors import InputError, positive_integer
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a run shows: `images` (B, H, W, 3) are copies, `values` maps each term's name to its weighted values (B,).
+
+    Values are computed in float32 at these very images, without random views.
+    """
+
+    step: int
+    steps: int
+    images: np.ndarray = field(repr=False)
+    values: dict = field(repr=False)
+    seconds: float
+
+    @property
+    def image(self):
+        """The first image, (H, W, 3)."""
+        return self.images[0]
+
+    @property
+    def terms(self):
+        """Term name → weighted value, the mean over the batch; they add up to `loss`."""
+        return {name: float(np.mean(v)) for name, v in self.values.items()}
+
+    @property
+    def loss(self):
+        """The objective's value, the mean over the batch."""
+        return sum(self.terms.values())
+
+
+@keras.saving.register_keras_serializable("vizlib")
+class ForgetfulAdagrad(keras.optimizers.Optimizer):
+    """G ← 0.9 G + g², m ← 0.9 m − g / (1/rate + √G), x ← x + m (Mahendran & Vedaldi 2016, sec. 3.2)."""
+
+    def __init__(self, learning_rate=1.0, momentum=0.9, name="forgetful_adagrad", **options):
+        super().__init__(learning_rate=learning_rate, name=name, **options)
+        self.momentum = momentum
+
+    def build(self, variables):
+        """Make the two slots of every variable."""
+        super().build(variables)
+        self.squares, self.moves = (self.add_optimizer_variables(variables, n) for n in ("squares", "momentum"))
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step on one variable."""
+        squares, moves = (s[self._get_variable_index(variable)] for s in (self.squares, self.moves))
+        self.assign(squares, self.momentum * squares + gradient * gradient)
+        self.assign(moves, self.momentum * moves - gradient / (1.0 / learning_rate + keras.ops.sqrt(squares)))
+        self.assign_add(variable, moves)
+
+
+def _optimizer(name, options):
+    options = {**dict(options), "learning_rate": 1.0}
+    return ForgetfulAdagrad(**options) if name == "ForgetfulAdagrad" else getattr(keras.optimizers, name)(**options)
+
+
+class Loop:
+    """Canvas, optimiser state and the two compiled functions of one run; reused by later runs of the same shape."""
+
+    def __init__(self, fast, exact, objective, recipe, parameters):
+        self.fast, self.exact, self.objective, self.recipe = fast, exact, objective, recipe
+        self.parameters = [keras.Variable(p, trainable=True) for p in parameters]
+        self.optimizer = _optimizer(*recipe.optimizer)
+        self.optimizer.build(self.parameters)
+
+    @property
+    def state(self):
+        """Every variable of the run: canvas first, then the optimiser's."""
+        return self.parameters + self.optimizer.variables
+
+    def reset(self, parameters):
+        """A new start image, and an optimiser that remembers nothing."""
+        for variable in self.optimizer.variables:
+            variable.assign(tf.zeros_like(variable))
+        for variable, value in zip(self.parameters, parameters, strict=True):
+            variable.assign(value)
+
+    @tf.function
+    def advance(self, first, last, seeds, schedule, weights, data):
+        """Steps first … last − 1; gives (steps done, whether all was finite, the last gradient's largest entry)."""
+
+        def body(step, finite, largest):
+            gradients = self._gradients(seeds, step, schedule[1][step], weights, data)
+            largest = tf.reduce_max([tf.reduce_max(tf.abs(g)) for g in gradients])
+            finite = tf.math.is_finite(largest)
+            tf.cond(finite, lambda: self._apply(gradients, schedule[0][step], schedule[2][step]), lambda: False)
+            return step + tf.cast(finite, tf.int32), finite, largest
+
+        start = (first, tf.constant(True), tf.constant(1.0))
+        return tf.while_loop(lambda step, finite, _: finite & (step < last), body, start)
+
+    def _gradients(self, seeds, step, amplitude, weights, data):
+        values = [v.value for v in self.parameters]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            images = self.recipe.canvas.image(values)
+            view, counters = images, tf.stack([seeds, tf.fill(tf.shape(seeds), step)], axis=1)
+            for transform in self.recipe.views:
+                view = transform(view, counters, amplitude)
+            features = tf.cast(self.fast(view, training=False), tf.float32)
+            # a sum over the batch, not a mean: each image moves as if it ran alone
+            loss = tf.reduce_sum(self.objective.values(images, features, weights=weights, data=data))
+        return tape.gradient(loss, values)
+
+    def _apply(self, gradients, rate, keep):
+        if self.recipe.rest:
+            for slot in self.optimizer.variables[2:]:
+                slot.assign(slot * keep)
+        self.optimizer.learning_rate.assign(rate)
+        self.optimizer.apply(gradients, self.parameters)
+        for variable, value in zip(self.parameters, self.recipe.canvas.project(self.parameters), strict=True):
+            variable.assign(value)
+        return True
+
+    @tf.function
+    def report(self, weights, data):
+        """The images as they would be saved, clipped to [0, 1], and the weighted values (n_terms, B) at them."""
+        images = self.recipe.canvas.image([v.value for v in self.parameters])
+        low = self.recipe.margin // 2
+        high = images.shape[1] - (self.recipe.margin - low)
+        images = tf.clip_by_value(images[:, low:high, low:high], 0.0, 1.0)
+        features = tf.cast(self.exact(images, training=False), tf.float32)
+        return images, self.objective.values(images, features, weights=weights, data=data)
+
+
+_idle = {}  # loops of finished runs by what they compute, so that a second run need not compile
+
+
+def _loop(fast, exact, objective, recipe, parameters):
+    shapes = tuple(p.shape for p in parameters) + tuple(d.shape for t in objective.data for d in t)
+    key = (id(fast), objective.terms, recipe.canvas, recipe.optimizer, recipe.views, recipe.rest, shapes)
+    # popping is atomic: of two runs at once, one gets the loop and the other makes its own
+    loop = _idle.pop(key, None) or Loop(fast, exact, objective, recipe, parameters)
+    return key, loop
+
+
+def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, every=20, start=None, fast=None):
+    """Optimise a batch of images, one a seed; a generator of Snapshots: step 0, every `every`-th, and the last.
+
+    cut: keras.Model from images to what the objective's terms look at (float32, for reports); fast: the same in
+    another precision, for the steps. strength: factor on the recipe's priors. start: images (B, H, W, 3) to begin
+    from, instead of noise. Raises InputError for impossible numbers or a gradient that is zero; a loss that is not
+    finite ends the run with a warning, and the last snapshot is the best image so far.
+    """
+    steps, every = positive_integer("iterations", steps or recipe.steps if steps is None else steps), positive_integer("every", every)  # fmt: skip
+    if not (math.isfinite(strength) and strength >= 0):
+        raise InputError(f"The regularisation strength must be a number of at least 0, not {strength}; 1.0 is the "
+                         "recipe's own.")  # fmt: skip
+    objective = recipe.fidelity * objective + recipe.priors
+    canvas_size = size + recipe.margin
+    parameters = recipe.canvas.start(seeds, canvas_size) if start is None else recipe.canvas.encode(start)
+    key, loop = _loop(fast or cut, cut, objective, recipe, parameters)
+    loop.reset(parameters)
+    try:
+        yield from _snapshots(loop, objective, recipe, steps, every, seeds, strength)
+    finally:
+        _idle[key] = loop
+        if len(_idle) > 6:
+            _idle.pop(next(iter(_idle)))
+
+
+def _snapshots(loop, objective, recipe, steps, every, seeds, strength):
+    weights, data = objective.weights(strength=strength), objective.data
+    schedule = [tf.constant(s(steps)) for s in (recipe.rates, recipe.amplitudes, recipe.keeps)]
+    seeds, begun, step, best = tf.constant(seeds, tf.int32), time.perf_counter(), 0, None
+
+    def snapshot():
+        images, values = (t.numpy() for t in loop.report(weights, data))
+        return Snapshot(
+            step, steps, images, dict(zip(objective.names, values, strict=True)), time.perf_counter() - begun
+        )
+
+    best = snapshot()
+    yield best
+    while step < steps:
+        goal = min(step + every, steps)
+        done, finite, largest = loop.advance(*map(tf.constant, (step, goal)), seeds, schedule, weights, data)
+        step = int(done)
+        if finite and float(largest) == 0 and best.loss != 0:
+            raise InputError(f"The gradient is zero at step {step}: nothing that is asked for depends on the image; "
+                             "choose another layer, class or seed.")  # fmt: skip
+        now = snapshot()
+        if not (finite and math.isfinite(now.loss)):
+            warnings.warn(f"The loss was not finite at step {step}; the best image so far is kept: try a smaller "
+                          "strength.", stacklevel=3)  # fmt: skip
+            yield best
+            return
+        best = min(best, now, key=lambda s: s.loss) if step < steps else now
+        yield now
+
+
+def last(snapshots):
+    """The final snapshot of a run; Ctrl-C stops the run and gives the one reached."""
+    snapshot = None
+    try:
+        for snapshot in snapshots:
+            pass
+    except KeyboardInterrupt:
+        warnings.warn(f"Stopped at step {snapshot.step} of {snapshot.steps}." if snapshot else "Stopped.", stacklevel=2)
+    return snapshot

@@ -1,0 +1,48 @@
+"""Notebook parameters as papermill hands them over, checked: each wrong value becomes one sentence."""
+
+import math
+
+from vizlib.errors import InputError, positive_integer
+
+__all__ = ["names", "number", "numbers", "positive_integer", "switch"]
+
+
+def names(value, *, name="layers"):
+    """A list of names from a list or from text with commas."""
+    parts = value.split(",") if isinstance(value, str) else list(value)
+    parts = [p.strip() if isinstance(p, str) else p for p in parts]
+    if not parts or not all(isinstance(p, str | int) and p != "" for p in parts):
+        raise InputError(f'{name} must be a list of names, not {value!r}; for example {name}=["a", "b"].')
+    return parts
+
+
+def number(name, value, *, low=0.0, high=math.inf):
+    """A finite float within [low, high]."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        result = math.nan
+    if not (math.isfinite(result) and low <= result <= high):
+        limit = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+        raise InputError(f"{name} must be a number {limit}, not {value!r}; try {name}={max(low, min(1.0, high)):g}.")
+    return result
+
+
+def numbers(name, value):
+    """A list of whole numbers of at least 0 from a number, a list, or text with commas."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    try:
+        whole = [int(p) for p in parts if float(p) == int(float(p)) >= 0]
+    except (TypeError, ValueError, OverflowError):
+        whole = []
+    if not parts or len(whole) != len(parts):
+        raise InputError(f"{name} must be whole numbers of at least 0, not {value!r}; try {name}=[0].")
+    return whole
+
+
+def switch(name, value):
+    """True or False, also from papermill's text "true", "false"."""
+    known = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
+    if str(value).lower() not in known:
+        raise InputError(f"{name} must be True or False, not {value!r}.")
+    return known[str(value).lower()]

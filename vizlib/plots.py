@@ -1,0 +1,85 @@
+"""Arrays in, matplotlib Axes out. Nothing here computes, rescales an image or calls `show`."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Okabe & Ito's colours, told apart by colour-blind eyes as well
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def image_grid(rows, *, titles=(), row_titles=(), width=2.0):
+    """Images (H, W, 3) in [0, 1] side by side, as they are. rows: list of lists; gives the array of Axes.
+
+    titles: one a column, or one a picture as a list of lists; row_titles: one a row; width: inches a picture.
+    """
+    columns = max(map(len, rows))
+    shape = {"figsize": (width * columns, (width + 0.28) * len(rows)), "layout": "constrained"}
+    figure, axes = plt.subplots(len(rows), columns, squeeze=False, **shape)
+    for i, row in enumerate(rows):
+        for j, ax in enumerate(axes[i]):
+            ax.set(xticks=[], yticks=[])
+            ax.set_frame_on(False)
+            if j < len(row):
+                ax.imshow(np.clip(row[j], 0, 1), interpolation="nearest")
+        if i < len(row_titles):
+            axes[i, 0].set_ylabel(row_titles[i], fontsize=9)
+    _label(axes, titles)
+    return axes
+
+
+def _label(axes, titles):
+    nested = bool(titles) and not isinstance(titles[0], str)
+    for row, names in zip(axes, titles if nested else [titles], strict=False):
+        for ax, name in zip(row, names, strict=False):
+            ax.set_title(name, fontsize=9)
+
+
+def saliency(image, maps, *, titles=(), percentile=99.0, width=2.4):
+    """An image and its saliency maps (H, W) in grey, each clipped at its own percentile; gives the Axes."""
+    shown = [image] + [np.repeat(_up_to(m, percentile)[..., None], 3, axis=2) for m in maps]
+    return image_grid([shown], titles=["image", *titles], width=width)
+
+
+def _up_to(saliency_map, percentile):
+    top = np.percentile(np.abs(saliency_map), percentile)
+    return np.clip(np.abs(saliency_map) / (top or 1.0), 0, 1)
+
+
+def loss_curve(snapshots, *, ax=None, title=""):
+    """Every term of a run over its steps, on a logarithmic scale; terms differ in colour and marker. Gives the Axes."""
+    ax = ax or plt.subplots(figsize=(5, 3), layout="constrained")[1]
+    steps = [s.step for s in snapshots]
+    for name, colour, marker in zip(snapshots[0].terms, COLOURS, MARKERS, strict=False):
+        values = np.abs([s.terms[name] for s in snapshots])
+        ax.plot(steps, np.maximum(values, 1e-12), color=colour, marker=marker, markersize=4, label=name)
+    ax.set(xlabel="step", ylabel="weighted value", yscale="log", title=title)
+    ax.legend(fontsize=8)
+    return ax
+
+
+def by_layer(names, series, *, ax=None, ylabel="", log=False):
+    """Numbers by layer. series: {label: values, one a layer}; gives the Axes."""
+    ax = ax or plt.subplots(figsize=(6, 3), layout="constrained")[1]
+    for (label, values), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
+        ax.plot(range(len(names)), values, color=colour, marker=marker, label=label)
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
+    ax.set(ylabel=ylabel, yscale="log" if log else "linear")
+    if len(series) > 1:
+        ax.legend(fontsize=8)
+    return ax
+
+
+def segmentation(image, saliency_map, result, *, width=2.4):
+    """Simonyan's figure 3: image, map, thresholds (blue above, brown below, grey between), mask and box; gives the Axes."""
+    from matplotlib.patches import Rectangle
+
+    marks = np.full((*result.trimap.shape, 3), 0.75)
+    marks[result.trimap > 0], marks[result.trimap < 0] = (0.0, 0.45, 0.7), (0.45, 0.3, 0.1)
+    cut = np.where(result.mask[..., None], image, 1.0)
+    grey = np.repeat(_up_to(saliency_map, 99.0)[..., None], 3, axis=2)
+    axes = image_grid([[image, grey, marks, cut, image]], titles=["image", "saliency", "thresholds", "mask", "box"], width=width)  # fmt: skip
+    top, left, bottom, right = result.box
+    for colour, line in (("black", 3.5), ("#E69F00", 1.8)):
+        axes[0, 4].add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=line))
+    return axes

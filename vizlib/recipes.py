@@ -1,0 +1,149 @@
+"""The named settings, as data. Each constant's source stands beside it; what a paper does not give is marked "ours".
+
+A recipe says on what canvas, under which priors and views, and with which optimiser and schedule an objective is
+optimised. `for_layer` and `for_class` give one by name, since some papers' constants depend on the layer.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vizlib.canvas import Crop, Distort, Fourier, Pixels, Roll
+from vizlib.errors import InputError, unknown
+from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_variation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to optimise. `rate` times the schedule's factor is the learning rate of each step.
+
+    schedule: ((until, factor), …) piecewise constant, `until` as a fraction of all steps, or "cosine" (1 → 0);
+    views_until: the fraction of steps that see random views; priors: weighted, times the user's strength;
+    fidelity: weight of the data term; optimizer: Keras class name and its options; rest: clear the optimiser's
+    momentum whenever the rate changes.
+    """
+
+    name: str
+    source: str
+    canvas: Pixels | Fourier
+    optimizer: tuple
+    rate: float
+    steps: int
+    priors: Objective = Objective()
+    fidelity: float = 1.0
+    views: tuple = ()
+    views_until: float = 1.0
+    schedule: tuple | str = ((1.0, 1.0),)
+    rest: bool = False
+
+    @property
+    def margin(self):
+        """How many px the canvas is larger than the image, for views that crop."""
+        return sum(view.margin for view in self.views)
+
+    def rates(self, steps):
+        """Learning rate of each step: float32 (steps,)."""
+        t = (np.arange(steps) + 0.5) / steps
+        if self.schedule == "cosine":
+            return np.float32(self.rate * 0.5 * (1 + np.cos(np.pi * t)))
+        untils, factors = zip(*self.schedule, strict=True)
+        return np.float32(self.rate * np.array(factors)[np.searchsorted(untils, t)])
+
+    def amplitudes(self, steps):
+        """1 where a step sees random views, 0 where it sees the image itself: float32 (steps,)."""
+        return np.float32((np.arange(steps) + 0.5) / steps < self.views_until)
+
+    def keeps(self, steps):
+        """Factor on the optimiser's momentum before each step: 0 where the rate has just changed, if `rest`."""
+        rates = self.rates(steps)
+        changed = np.diff(rates, prepend=rates[:1]) != 0
+        return np.float32(1 - (changed & self.rest))
+
+
+ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
+MOMENTUM = ("SGD", (("momentum", 0.9),))
+# mv2015: σ = 27098.1 for 227 × 227 × 3 values, so 68.9 a value; x/σ has unit norm
+RMS_2015 = 27098.1 / np.sqrt(227 * 227 * 3)
+B, V = 80.0, 80.0 / 6.5  # mv2016: colour bound B and total-variation scale V = B / 6.5, on the 0–255 scale
+
+
+def mv2015(*, mean, size, depth, stride):
+    """Mahendran & Vedaldi, CVPR 2015 (arXiv 1412.0035). λ_V by depth: 0.5, 5, 50 for a third of the layers each,
+    which on VGG16 is our reading of the paper's AlexNet layers 1–6, 7–12, 13–20."""
+    sigma = RMS_2015 * np.sqrt(3.0) * size
+    strength = (0.5, 5.0, 50.0)[min(int(3 * depth), 2)]
+    # the paper sums V over pixels of x/σ; total_variation averages over them
+    priors = 2.16e8 * alpha_norm(alpha=6, unit=sigma, mean=mean)
+    priors += strength * size**2 * total_variation(beta=2, unit=sigma)
+    return Recipe(
+        "mv2015", "arXiv 1412.0035", Pixels(mean, spread=RMS_2015), MOMENTUM,
+        # 0.004 in units of x/σ (whose values are 1/σ of ours, and gradients σ times): σ² in ours
+        rate=0.004 * sigma**2, steps=400, priors=priors,
+        schedule=((0.25, 1.0), (0.75, 0.1), (1.0, 0.01)), rest=True,
+    )  # fmt: skip
+
+
+def mv2016(*, mean, size, depth, stride):
+    """Mahendran & Vedaldi, IJCV 2016 (arXiv 1512.02017). Their C is 1, 20, 100 or 300; 300, and the rate, are ours."""
+    priors = (1.0 * colour_norm(alpha=6, unit=B, mean=mean)) + total_variation(beta=2, unit=V)
+    return Recipe(
+        "mv2016", "arXiv 1512.02017", Pixels(mean, spread=20.0, bound=2 * B), ("ForgetfulAdagrad", ()),
+        rate=100.0, steps=350, priors=priors, fidelity=300.0,
+        views=(Crop(2 * max(round(stride / 4), 1)),), views_until=300 / 350,
+        schedule=((300 / 350, 1.0), (1.0, 0.1)),
+    )  # fmt: skip
+
+
+def fourier(*, mean, size, depth, stride):
+    """Ours: inversion on the Fourier canvas with a weak total variation and a roll that stops before the end."""
+    return Recipe(
+        "fourier", "this project", Fourier(), ADAM, rate=0.05, steps=200, schedule="cosine",
+        priors=0.0005 * total_variation(beta=2, unit=V), views=(Roll(4),), views_until=0.85,
+    )  # fmt: skip
+
+
+def simonyan2013(*, mean, size):
+    """Simonyan et al. 2013 (arXiv 1312.6034): zero image, L2, gradient ascent. All numbers are ours: none is given."""
+    return Recipe(
+        "simonyan2013", "arXiv 1312.6034", Pixels(mean, spread=0.0), MOMENTUM,
+        rate=400.0, steps=256, priors=0.01 * l2(mean=mean),
+    )  # fmt: skip
+
+
+def distill2017(*, mean, size):
+    """Olah et al., Distill 2017: Fourier canvas, random views, no other prior (a weak one of ours is for the slider)."""
+    return Recipe(
+        "distill2017", "10.23915/distill.00007", Fourier(spread=0.01), ADAM, rate=0.05, steps=256, views=(Distort(),),
+        priors=0.001 * total_variation(beta=2, unit=V),
+    )  # fmt: skip
+
+
+INVERSION = {"fourier": fourier, "mv2016": mv2016, "mv2015": mv2015}
+CLASS_IMAGE = {"distill2017": distill2017, "simonyan2013": simonyan2013}
+
+
+def for_layer(name, network, layer, *, size):
+    """The inversion recipe of a name for a network's layer at an image size; InputError for an unknown name."""
+    if name not in INVERSION:
+        raise unknown("recipe", name, INVERSION)
+    place = {"depth": network.depth(layer), "stride": network.stride(layer)}
+    return INVERSION[name](mean=network.mean, size=size, **place)
+
+
+def for_class(name, network, *, size):
+    """The class-image recipe of a name; InputError for an unknown name."""
+    if name not in CLASS_IMAGE:
+        raise unknown("recipe", name, CLASS_IMAGE)
+    return CLASS_IMAGE[name](mean=network.mean, size=size)
+
+
+def with_beta(recipe, beta):
+    """The same recipe with another β in its total variation (β = 1 keeps edges but gives spikes in low layers)."""
+    terms = [t for t in recipe.priors.terms if t.name == "total variation"]
+    if not terms or not beta > 0:
+        raise InputError(f"β = {beta} cannot be set on {recipe.name}: it takes a positive number and a recipe with "
+                         "total variation, such as mv2016.")  # fmt: skip
+    others = tuple(t for t in recipe.priors.terms if t.name != "total variation")
+    unit = dict(terms[0].options)["unit"]
+    new = terms[0].weight * total_variation(beta=beta, unit=unit)
+    return replace(recipe, priors=Objective(others) + new)
