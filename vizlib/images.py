@@ -86,8 +86,7 @@ def _decode(picture, shown):
     picture = picture if turn is None else picture.transpose(turn)
     if picture.mode in WHITE:
         grey = np.asarray(picture, np.float32)
-        grey = np.where(grey == picture.info.get("transparency"), 1, grey / WHITE[picture.mode])
-        return np.dstack([grey] * 3)
+        return np.dstack([np.where(grey == picture.info.get("transparency"), 1, grey / WHITE[picture.mode])] * 3)
     if not picture.has_transparency_data:
         return np.asarray(picture.convert("RGB"), np.float32) / 255
     rgba = np.asarray(picture.convert("RGBA"), np.float32) / 255
@@ -98,8 +97,11 @@ def resize(image, size):
     """The centre square of an image as float32 (size, size, 3): antialiased Lanczos in float, clipped to [0, 1]."""
     if not isinstance(size, int | np.integer) or not MIN_SIDE <= size <= 4096:
         raise InputError(f"size must be a whole number of pixels from {MIN_SIDE} to 4096, not {size!r}; try size=224.")
-    bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(check(image), -1, 0)]
-    return np.clip(np.dstack([ImageOps.fit(band, (size, size), Image.Resampling.LANCZOS) for band in bands]), 0, 1)
+    image = check(image)
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    bands = np.moveaxis(image[top : top + side, left : left + side], -1, 0)
+    return np.clip(np.dstack([Image.fromarray(band).resize((size, size), Image.LANCZOS) for band in bands]), 0, 1)
 
 
 def check(image, *, name="image"):
@@ -109,8 +111,7 @@ def check(image, *, name="image"):
     except BROKEN:
         raise InputError(f"{name} is not an array of numbers: pass a float32 array of shape (H, W, 3).") from None
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        advice = RESHAPING.get(array.ndim, "pass one picture of rows, columns and three colours")
-        raise InputError(f"{name} has shape {array.shape}, not (H, W, 3): {advice}.")
+        raise InputError(f"{name} has shape {array.shape}, not (H, W, 3): {RESHAPING.get(array.ndim, 'pass pixels')}.")
     low, high = float(array.min()), float(array.max())
     if not (low >= -1e-6 and high <= 1 + 1e-6):  # so written, NaN is refused too
         advice = "divide by 255" if low >= 0 and 2 < high <= 255 else "undo its preprocessing, or clip it"
@@ -143,8 +144,7 @@ def save(image, path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-            draft = Path(folder, "picture")
-            draft.write_bytes(data)
-            os.replace(draft, path)
+            Path(folder, path.name).write_bytes(data)
+            os.replace(Path(folder, path.name), path)
     except OSError as error:
         raise InputError(f"{str(path)[-80:]!r} cannot be written ({error.strerror}): choose another folder.") from None
