@@ -176,7 +176,9 @@ def test_ycbcr_jpeg_and_tiff():
     smooth = np.asarray(Image.fromarray(BYTES[:2, :3]).resize((48, 32), Image.Resampling.BICUBIC))
     close(images.load(packed(Image.fromarray(smooth), "JPEG", quality=100, subsampling=0)), smooth / 255, 4 / 255)
     ycbcr = Image.fromarray(smooth).convert("YCbCr")
-    close(images.load(packed(ycbcr, "TIFF")), np.asarray(ycbcr.convert("RGB")) / 255)
+    close(
+        images.load(packed(ycbcr, "TIFF", compression="tiff_lzw")), np.asarray(ycbcr.convert("RGB")) / 255, 1.01 / 255
+    )
 
 
 # what an upright picture must be stored as so that the EXIF orientation turns it upright again
@@ -320,7 +322,7 @@ def test_too_large_is_told_from_the_header_alone(width, height):
 
 
 def test_fifty_megapixels_are_not_too_many():
-    assert "damaged" in sentence(images.load, png((50_000, 1000, 8, 2), []))
+    assert "cannot be read whole" in sentence(images.load, png((50_000, 1000, 8, 2), []))
 
 
 def test_modes_without_a_known_white():

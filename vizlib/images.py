@@ -55,7 +55,7 @@ def load(source, *, size=None):
     except UnidentifiedImageError:
         raise InputError(f"{shown} is not a picture that can be read: save it as JPEG or PNG and try again.") from None
     except BROKEN as error:
-        raise InputError(f"{shown} is damaged or cut short ({str(error)[:80]!r}): copy it again.") from None
+        raise InputError(f"{shown} cannot be read whole ({str(error)[:80]!r}): copy it again or use another.") from None
     return image if size is None else resize(image, size)
 
 
