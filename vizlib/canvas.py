@@ -57,12 +57,14 @@ class Pixels:
 class Fourier:
     """Sigmoid of a colour-decorrelated Fourier spectrum scaled by 1/f^decay (Distill 2017, appendix).
 
-    spread: standard deviation of the start's coefficients. Every frequency then moves at a like rate, which is
+    spread: standard deviation of the start's coefficients; knee: cycles per image below which coefficients move
+    faster still, so that broad colour keeps pace. Every frequency then moves at a like rate, which is
     what turns the gradient's high-frequency noise into a picture.
     """
 
     spread: float = 0.01
     decay: float = 1.0
+    knee: float = 0.0
 
     def start(self, seeds, size):
         """One Gaussian spectrum a seed, as parameters (B, 3, H, W/2 + 1, 2)."""
@@ -70,17 +72,22 @@ class Fourier:
 
     def image(self, parameters):
         """Parameters → images (B, H, W, 3) in (0, 1)."""
-        spectrum, size = parameters[0], parameters[0].shape[2]
-        scaled = spectrum * _amplitudes(size, self.decay)[..., None]
-        pixels = tf.signal.irfft2d(tf.complex(scaled[..., 0], scaled[..., 1]), [size, size])
-        colours = tf.einsum("bchw,dc->bhwd", pixels, tf.constant(COLOUR))
-        return tf.sigmoid(colours)
+        return tf.sigmoid(self._colours(parameters[0]))
 
     def encode(self, images):
         """Images (B, H, W, 3) → parameters; values are first brought into [0.01, 0.99]."""
         x = np.clip(np.asarray(images, np.float64), 0.01, 0.99)
-        pixels = np.einsum("bhwd,cd->bchw", np.log(x / (1 - x)), np.linalg.inv(COLOUR.astype(float)))
-        spectrum = np.fft.rfft2(pixels) / _amplitudes(x.shape[1], self.decay)
+        return self._spectrum(np.log(x / (1 - x)))
+
+    def _colours(self, spectrum):
+        size = spectrum.shape[2]
+        scaled = spectrum * _amplitudes(size, self.decay, self.knee)[..., None]
+        pixels = tf.signal.irfft2d(tf.complex(scaled[..., 0], scaled[..., 1]), [size, size])
+        return tf.einsum("bchw,dc->bhwd", pixels, tf.constant(COLOUR))
+
+    def _spectrum(self, colours):
+        pixels = np.einsum("bhwd,cd->bchw", colours, np.linalg.inv(COLOUR.astype(float)))
+        spectrum = np.fft.rfft2(pixels) / _amplitudes(colours.shape[1], self.decay, self.knee)
         return [np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)]
 
     def project(self, parameters):
@@ -88,10 +95,30 @@ class Fourier:
         return parameters
 
 
-def _amplitudes(size, decay):
-    """Scale of every rfft2 coefficient, (H, W/2 + 1): size / max(f, 1/size)^decay, f in cycles per pixel."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
-    return (size / np.maximum(frequency, 1 / size) ** decay).astype(np.float32)
+@dataclass(frozen=True)
+class FourierPixels(Fourier):
+    """The Fourier canvas without its sigmoid: image = mean + colours / 4, not bounded; ours.
+
+    A sigmoid is flat at its ends, so a smoothness prior there drives whole images to black or white; a straight
+    line has no such end (1/4 is the sigmoid's slope in the middle, so rates mean the same on both).
+    """
+
+    mean: tuple = GREY
+
+    def image(self, parameters):
+        """Parameters → images (B, H, W, 3), not clipped."""
+        return self._colours(parameters[0]) / 4.0 + tf.constant(self.mean, tf.float32)
+
+    def encode(self, images):
+        """Images (B, H, W, 3) → parameters."""
+        return self._spectrum(4.0 * (np.asarray(images, np.float64) - self.mean))
+
+
+def _amplitudes(size, decay, knee):
+    """Scale of every rfft2 coefficient, (H, W/2 + 1): size / f^decay · (1 + knee / f) with f in cycles per image
+    inside the brackets and in cycles per pixel, at least 1/size, before them."""
+    frequency = np.maximum(np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]), 1 / size)
+    return (size / frequency**decay * (1 + knee / (size * frequency))).astype(np.float32)
 
 
 # --- views ------------------------------------------------------------------------------------------------------
