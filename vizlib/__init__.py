@@ -3,7 +3,11 @@
 From the ground up (a module imports only from those above it):
 
 errors         the one kind of error that users read
+backend        TensorFlow and Keras, imported quietly
+parameters     notebook parameters as papermill hands them over, checked
 images         the image contract (float32 RGB in [0, 1]), the gate for files, samples
+architectures  the embedded networks, built empty
+graphs         Keras graphs taken apart and put together again
 networks       pretrained networks with their preprocessing inside, cut at any layer
 objectives     class score, feature match, priors; composed with + and *
 canvas         what is optimised and how it becomes an image; random views of it
