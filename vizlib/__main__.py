@@ -2,11 +2,9 @@
 
 import argparse
 import importlib.util
-import os
 import platform
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from pathlib import Path
 
 
 def _python():
@@ -15,8 +13,7 @@ def _python():
 
 
 def _tensorflow():
-    import keras
-    import tensorflow as tf
+    from vizlib.backend import keras, tf
 
     total = float(tf.reduce_sum(tf.ones((3, 3)) @ tf.ones((3, 3))))
     return total == 27.0, f"TensorFlow {tf.__version__} with Keras {keras.__version__}", "make clean, then make run"
@@ -54,11 +51,10 @@ def _photographs():
 def _kernel():
     from jupyter_client.kernelspec import KernelSpecManager
 
-    command = KernelSpecManager().get_kernel_spec("python3").argv[0]
-    own = os.path.basename(command).startswith("python") and (
-        not os.path.isabs(command) or os.path.samefile(os.path.dirname(command), os.path.dirname(sys.executable))
-    )
-    return own, f"Jupyter kernel python3 runs {command}", "install the kernel here: python -m ipykernel install --sys-prefix"  # fmt: skip
+    command = Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
+    own = not command.is_absolute() or command.parent.samefile(Path(sys.executable).parent)
+    advice = "install the kernel here: python -m ipykernel install --sys-prefix"
+    return own, f"Jupyter kernel python3 runs {command}", advice
 
 
 def _papermill():
@@ -75,7 +71,7 @@ def doctor(options):
     for check in CHECKS:
         try:
             fine, finding, advice = check()
-        except Exception as error:  # noqa: BLE001 - whatever is broken, the other lines are still wanted
+        except Exception as error:
             fine, finding, advice = False, f"{check.__name__[1:]}: {error}", "see the sentence before"
         failures += not fine
         print(f"ok    {finding}" if fine else f"FAIL  {finding}; {advice}", flush=True)

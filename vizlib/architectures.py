@@ -52,7 +52,7 @@ def block_names(stages):
 
 
 def vgg16_body():
-    """VGG16 without its fully connected layers: keras.Model, (B, H, W, 3) mean-subtracted BGR → (B, H/32, W/32, 512)."""
+    """VGG16's convolutions and pools: keras.Model, (B, H, W, 3) mean-subtracted BGR → (B, H/32, W/32, 512)."""
     import keras
 
     body = keras.applications.VGG16(include_top=False, weights=None, input_shape=(None, None, 3))

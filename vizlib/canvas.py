@@ -8,7 +8,8 @@ its inverse, and `project(parameters)` → what the optimiser must put back afte
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
+
+from vizlib.backend import tf
 
 GREY = (0.5, 0.5, 0.5)
 # √ of the colour correlation of ImageNet pixels, as published with Lucid (Distill 2017), over its largest column norm
@@ -149,7 +150,7 @@ class Roll:
 
 @dataclass(frozen=True)
 class Crop:
-    """A window at a random place of a canvas that is `margin` px larger (Mahendran & Vedaldi 2016); centred when off."""
+    """A window at a random place of a canvas `margin` px larger (Mahendran & Vedaldi 2016); centred when off."""
 
     margin: int
 

@@ -29,7 +29,7 @@ def unknown(kind, value, choices, *, hint=""):
 
 
 def positive_integer(name, value):
-    """`value` as an int of at least 1, or an InputError that names the parameter (booleans and fractions are refused)."""
+    """`value` as an int of at least 1; InputError, naming the parameter, for all else."""
     try:
         whole = int(value) if float(value) == int(float(value)) and not isinstance(value, bool) else 0
     except (TypeError, ValueError, OverflowError):

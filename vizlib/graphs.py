@@ -3,9 +3,9 @@
 import functools
 import warnings
 
-import keras
 import numpy as np
 
+from vizlib.backend import keras
 from vizlib.errors import InputError
 
 
@@ -55,14 +55,17 @@ def is_graph(layer):
 
 
 def same(layer):
+    """The layer itself: weights and all are shared."""
     return layer
 
 
 def copy(layer, **changes):
+    """A new layer of the same configuration but for `changes`; its weights are set when it is first called."""
     return type(layer).from_config({**layer.get_config(), **changes})
 
 
 def in_bfloat16(layer):
+    """A copy that computes in bfloat16; the preprocessing stays exact."""
     inside = isinstance(layer, keras.layers.Layer) and layer.name != "preprocess"
     return copy(layer, dtype="mixed_bfloat16") if inside else layer
 
@@ -92,6 +95,7 @@ def without_softmax(model):
 
 
 def refuse_probabilities(model):
+    """InputError where a model's outputs on noise are probabilities."""
     side = [s or 64 for s in model.input_shape[1:3]]
     out = np.asarray(model(np.random.default_rng(0).random((2, *side, 3), np.float32), training=False))
     if out.ndim == 2 and out.shape[1] > 1 and (out >= 0).all() and np.allclose(out.sum(1), 1, atol=1e-3):

@@ -1,8 +1,7 @@
 """Images from features (Mahendran & Vedaldi 2015, 2016): what does a layer still know of a photograph?"""
 
-import tensorflow as tf
-
 from vizlib import images, networks, objectives, optimise, recipes
+from vizlib.backend import tf
 
 
 def encode(network, image, layer):

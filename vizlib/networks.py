@@ -13,11 +13,11 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import keras
 import numpy as np
 from safetensors.numpy import load as parse_safetensors
 
 from vizlib import architectures, graphs, images
+from vizlib.backend import keras
 from vizlib.errors import InputError, unknown
 
 # SHA-256 of the embedded weights; data/README.md tells where each file comes from
@@ -218,12 +218,18 @@ def _vgg16():
 
 
 def efficientnet_lite(name, weights, *, depth=1.0, size=224):
-    """EfficientNet-Lite with ImageNet classes from converted weights; `depth` as in the paper (Lite0 1.0, Lite1 1.1)."""
+    """EfficientNet-Lite with ImageNet classes from converted weights; depth: 1.0 for Lite0, 1.1 for Lite1."""
     stages = architectures.deepen(architectures.EFFICIENTNET, depth)
     body = fill(architectures.inverted_residuals(stages, classes=1000, name=name), weights)
     return wrap(
         body, preprocessing="lite", name=name, size=size, classes=imagenet_classes(), main=_blocks(body, stages)
     )
+
+
+def _mobilenet_v2(name, *, classes):
+    body = fill(architectures.inverted_residuals(architectures.MOBILENET_V2, classes=1, name=name), read_weights(name))
+    main = _blocks(body, architectures.MOBILENET_V2)
+    return wrap(body, preprocessing="tf", name=name, size=160, classes=classes, main=main)
 
 
 def _blocks(body, stages):
@@ -236,6 +242,7 @@ def _blocks(body, stages):
 EMBEDDED = {
     "vgg16": _vgg16,
     "efficientnet_lite0": lambda: efficientnet_lite("efficientnet_lite0", read_weights("efficientnet_lite0")),
+    "mobilenet_v2_cats_vs_dogs": lambda: _mobilenet_v2("mobilenet_v2_cats_vs_dogs", classes=("cat", "dog")),
 }
 # keras.applications by name: (function's name, preprocessing); their weights are downloaded by Keras at first use
 DOWNLOADED = {
@@ -266,8 +273,9 @@ def load(name):
     try:
         model = getattr(keras.applications, function)(weights="imagenet", classifier_activation=None)
     except Exception as error:  # Keras raises bare Exception for a failed download
+        here = " or ".join(EMBEDDED)
         raise InputError(f"{name} needs weights that Keras downloads at first use, and that failed ({_first(error)}); "
-                         f"connect to a network once, or use {' or '.join(EMBEDDED)}, which are here.") from None  # fmt: skip
+                         f"connect to a network once, or use {here}, which are here.") from None  # fmt: skip
     return wrap(model, preprocessing=preprocessing, name=name, classes=imagenet_classes())
 
 

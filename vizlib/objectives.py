@@ -9,8 +9,7 @@ Priors look at x = 255 · (image − mean), the papers' mean-subtracted 0–255 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import tensorflow as tf
-
+from vizlib.backend import tf
 from vizlib.errors import InputError
 
 GREY = (0.5, 0.5, 0.5)

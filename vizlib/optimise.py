@@ -11,10 +11,9 @@ import time
 import warnings
 from dataclasses import dataclass, field
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from vizlib.backend import keras, tf
 from vizlib.errors import InputError, positive_integer
 
 
@@ -161,7 +160,8 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
     from, instead of noise. Raises InputError for impossible numbers or a gradient that is zero; a loss that is not
     finite ends the run with a warning, and the last snapshot is the best image so far.
     """
-    steps, every = positive_integer("iterations", steps or recipe.steps if steps is None else steps), positive_integer("every", every)  # fmt: skip
+    steps = positive_integer("iterations", recipe.steps if steps is None else steps)
+    every = positive_integer("every", every)
     if not (math.isfinite(strength) and strength >= 0):
         raise InputError(f"The regularisation strength must be a number of at least 0, not {strength}; 1.0 is the "
                          "recipe's own.")  # fmt: skip
@@ -212,7 +212,7 @@ def last(snapshots):
     """The final snapshot of a run; Ctrl-C stops the run and gives the one reached."""
     snapshot = None
     try:
-        for snapshot in snapshots:
+        for snapshot in snapshots:  # noqa: B007 - the last one is wanted
             pass
     except KeyboardInterrupt:
         warnings.warn(f"Stopped at step {snapshot.step} of {snapshot.steps}." if snapshot else "Stopped.", stacklevel=2)

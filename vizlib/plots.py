@@ -15,7 +15,7 @@ def image_grid(rows, *, titles=(), row_titles=(), width=2.0):
     """
     columns = max(map(len, rows))
     shape = {"figsize": (width * columns, (width + 0.28) * len(rows)), "layout": "constrained"}
-    figure, axes = plt.subplots(len(rows), columns, squeeze=False, **shape)
+    _, axes = plt.subplots(len(rows), columns, squeeze=False, **shape)
     for i, row in enumerate(rows):
         for j, ax in enumerate(axes[i]):
             ax.set(xticks=[], yticks=[])
@@ -71,14 +71,15 @@ def by_layer(names, series, *, ax=None, ylabel="", log=False):
 
 
 def segmentation(image, saliency_map, result, *, width=2.4):
-    """Simonyan's figure 3: image, map, thresholds (blue above, brown below, grey between), mask and box; gives the Axes."""
+    """Simonyan's figure 3: image, map, thresholds (blue above, brown below), mask and box; gives the Axes."""
     from matplotlib.patches import Rectangle
 
     marks = np.full((*result.trimap.shape, 3), 0.75)
     marks[result.trimap > 0], marks[result.trimap < 0] = (0.0, 0.45, 0.7), (0.45, 0.3, 0.1)
     cut = np.where(result.mask[..., None], image, 1.0)
     grey = np.repeat(_up_to(saliency_map, 99.0)[..., None], 3, axis=2)
-    axes = image_grid([[image, grey, marks, cut, image]], titles=["image", "saliency", "thresholds", "mask", "box"], width=width)  # fmt: skip
+    titles = ["image", "saliency", "thresholds", "mask", "box"]
+    axes = image_grid([[image, grey, marks, cut, image]], titles=titles, width=width)
     top, left, bottom, right = result.box
     for colour, line in (("black", 3.5), ("#E69F00", 1.8)):
         axes[0, 4].add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=line))
