@@ -148,3 +148,10 @@ def save(image, path):
             os.replace(Path(folder, path.name), path)
     except OSError as error:
         raise InputError(f"{str(path)[-80:]!r} cannot be written ({error.strerror}): choose another folder.") from None
+
+
+def save_gif(frames, path, *, milliseconds=120, size=128):
+    """Images (H, W, 3) as an animated GIF that holds its last frame, `size` px wide."""
+    pictures = [Image.fromarray(to_uint8(frame)).resize((size, size), Image.Resampling.LANCZOS) for frame in frames]
+    times = [milliseconds] * (len(pictures) - 1) + [10 * milliseconds]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=times, loop=0)

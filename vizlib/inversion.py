@@ -1,5 +1,7 @@
 """Images from features (Mahendran & Vedaldi 2015, 2016): what does a layer still know of a photograph?"""
 
+import psutil
+
 from vizlib import images, networks, objectives, optimise, recipes
 from vizlib.backend import tf
 
@@ -16,9 +18,48 @@ def invert(network, image, layer, *, recipe="fourier", mask=1.0, precision=None,
     precision: of the steps, default the fast one of this machine; options: those of `optimise.run`
     (iterations as `steps`, `strength`, `seeds`, `every`, `start`).
     """
-    size = images.check(image).shape[0]
+    target = objectives.match(encode(network, image, layer), mask=mask)
+    return _run(network, image, layer, target, recipe, precision, options)
+
+
+def caricature(network, image, layer, *, recipe="fourier", precision=None, **options):
+    """The image with its features at `layer` exaggerated (Mahendran & Vedaldi 2016, sec. 5): a generator of Snapshots.
+
+    Starts from the image itself; options as for `invert`.
+    """
+    louder = objectives.caricature(encode(network, image, layer))
+    return _run(network, image, layer, louder, recipe, precision, {"start": image[None], **options})
+
+
+def _run(network, image, layer, objective, recipe, precision, options):
+    size = image.shape[0]
     if isinstance(recipe, str):
         recipe = recipes.for_layer(recipe, network, layer, size=size)
-    target = objectives.match(encode(network, image, layer), mask=mask)
     fast = network.features(layer, precision=precision or networks.fast_precision(network))
-    return optimise.run(network.features(layer), target, recipe, size=size, fast=fast, **options)
+    return optimise.run(network.features(layer), objective, recipe, size=size, fast=fast, **options)
+
+
+def estimate(network, image, layers, *, recipe="fourier", steps=200, seeds=(0,)):
+    """About how long inverting `layers` will take and how much memory: {"minutes", "gigabytes"}.
+
+    Times three steps at the deepest layer, and scales by the multiplications that each layer needs.
+    """
+    deepest = max(layers, key=network.layers.index)
+    for _ in range(2):  # the first time compiles
+        first, last = invert(network, image, deepest, recipe=recipe, steps=3, every=3, seeds=seeds)
+    share = sum(_costs(network, name, image)[0] for name in layers) / _costs(network, deepest, image)[0]
+    itemsize = 2 if networks.fast_precision(network) == "bfloat16" else 4
+    held = 3 * itemsize * len(seeds) * _costs(network, deepest, image)[1]
+    minutes = ((last.seconds - first.seconds) / 3 * steps * share + 2 * len(layers)) / 60
+    return {"minutes": minutes, "gigabytes": (psutil.Process().memory_info().rss + held) / 2**30}
+
+
+def _costs(network, layer, image):
+    """Multiplications, and numbers held for the way back, of one pass up to `layer`."""
+    multiplications = held = 0
+    for part in network.features(layer).layers:
+        area = (image.shape[0] / network.stride(part.name)) ** 2 if part.name in network.layers else 0
+        channels = network.outputs[part.name].shape[-1] if area else 0
+        multiplications += area * part.kernel.shape.num_elements() if hasattr(part, "kernel") else area * channels
+        held += area * channels
+    return multiplications, held

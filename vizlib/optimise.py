@@ -165,7 +165,7 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
     if not (math.isfinite(strength) and strength >= 0):
         raise InputError(f"The regularisation strength must be a number of at least 0, not {strength}; 1.0 is the "
                          "recipe's own.")  # fmt: skip
-    objective = recipe.fidelity * objective + recipe.priors
+    objective = objective + recipe.priors
     canvas_size = size + recipe.margin
     parameters = recipe.canvas.start(seeds, canvas_size) if start is None else recipe.canvas.encode(start)
     key, loop = _loop(fast or cut, cut, objective, recipe, parameters)

@@ -2,9 +2,9 @@
 
 import math
 
-from vizlib.errors import InputError, positive_integer
+from vizlib.errors import InputError, positive_integer, unknown
 
-__all__ = ["names", "number", "numbers", "positive_integer", "switch"]
+__all__ = ["choices", "names", "number", "numbers", "positive_integer", "switch"]
 
 
 def names(value, *, name="layers"):
@@ -46,3 +46,13 @@ def switch(name, value):
     if str(value).lower() not in known:
         raise InputError(f"{name} must be True or False, not {value!r}.")
     return known[str(value).lower()]
+
+
+def choices(name, value, known, *, none):
+    """Which of `known` a value names: "all", `none` for none of them, a list, or text with commas."""
+    if value in ("all", none):
+        return known if value == "all" else ()
+    for part in names(value, name=name):
+        if part not in known:
+            raise unknown(f"entry of {name}", part, ("all", none, *known))
+    return tuple(k for k in known if k in names(value, name=name))
