@@ -3,11 +3,13 @@
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,52 @@ def test_every_requirement_is_pinned_within_its_range():
             assert spec.operator == "==" and wanted.specifier.contains(spec.version), (
                 f"{name}: {pin} is not in {wanted}"
             )
+
+
+@pytest.mark.parametrize("version", ["3.11.4", "3.12.7", "3.13.1"])
+@pytest.mark.parametrize(
+    "system", [("linux", "posix", "Linux"), ("darwin", "posix", "Darwin"), ("win32", "nt", "Windows")]
+)
+def test_one_pin_a_requirement_on_every_python_and_system(version, system):
+    machine = dict(zip(("sys_platform", "os_name", "platform_system"), system, strict=True))
+    machine |= {"python_version": version.rpartition(".")[0], "python_full_version": version}
+    for name in ranges():
+        assert len([p for p in pins()[name] if p.marker is None or p.marker.evaluate(machine)]) == 1, name
+
+
+def test_the_pins_are_closed():
+    """What the requirements need and what those need: all of it is pinned."""
+    seen, todo = set(), [(name, "") for name in ranges()]
+    while todo:
+        name, extra = todo.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        assert name in pins(), f"{name} is not pinned: make requirements.txt anew (its first line says how)"
+        for need in map(Requirement, metadata.requires(name) or ()):
+            if need.marker is None or need.marker.evaluate({"extra": extra}):
+                todo += [(canonicalize_name(need.name), e) for e in ("", *need.extras)]
+
+
+def test_the_editable_install_needs_nothing_but_the_pins(tmp_path):
+    code = f"from hatchling import build; print(build.build_editable({str(tmp_path)!r}))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-500:]
+    with zipfile.ZipFile(tmp_path / result.stdout.split()[-1]) as wheel:
+        (path,) = [n for n in wheel.namelist() if n.endswith(".pth")]
+        assert wheel.read(path).decode().strip() == str(ROOT)
+        assert not [n for n in wheel.namelist() if n.startswith("vizlib/")], "a copy would go stale"
+
+
+def test_make_without_a_fitting_python_says_so_in_one_sentence(tmp_path):
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for python in ("", "/nonexistent/python"):
+        command = ["make", "--silent", "run", f"PYTHON={python}"]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert result.returncode == 2
+        assert re.fullmatch(r"No Python 3.11, 3.12 or 3.13 was found: .*\n", result.stdout)
+        assert not (tmp_path / ".venv").exists()
 
 
 def test_environment_yml_names_the_same_ranges_with_a_reason_each():
