@@ -59,13 +59,14 @@ class Fourier:
     """Sigmoid of a colour-decorrelated Fourier spectrum scaled by 1/f^decay (Distill 2017, appendix).
 
     spread: standard deviation of the start's coefficients; knee: cycles per image below which coefficients move
-    faster still, so that broad colour keeps pace. Every frequency then moves at a like rate, which is
+    faster still, so that broad colour keeps pace; gain: factor on all of them. Every frequency then moves at a like rate, which is
     what turns the gradient's high-frequency noise into a picture.
     """
 
     spread: float = 0.01
     decay: float = 1.0
     knee: float = 0.0
+    gain: float = 1.0
 
     def start(self, seeds, size):
         """One Gaussian spectrum a seed, as parameters (B, 3, H, W/2 + 1, 2)."""
@@ -82,13 +83,13 @@ class Fourier:
 
     def _colours(self, spectrum):
         size = spectrum.shape[2]
-        scaled = spectrum * _amplitudes(size, self.decay, self.knee)[..., None]
+        scaled = spectrum * self.gain * _amplitudes(size, self.decay, self.knee)[..., None]
         pixels = tf.signal.irfft2d(tf.complex(scaled[..., 0], scaled[..., 1]), [size, size])
         return tf.einsum("bchw,dc->bhwd", pixels, tf.constant(COLOUR))
 
     def _spectrum(self, colours):
         pixels = np.einsum("bhwd,cd->bchw", colours, np.linalg.inv(COLOUR.astype(float)))
-        spectrum = np.fft.rfft2(pixels) / _amplitudes(colours.shape[1], self.decay, self.knee)
+        spectrum = np.fft.rfft2(pixels) / (self.gain * _amplitudes(colours.shape[1], self.decay, self.knee))
         return [np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)]
 
     def project(self, parameters):
