@@ -24,7 +24,7 @@ METHODS = {}  # name → function
 def _method(function):
     @functools.wraps(function)
     def checked(network, image, class_, **options):
-        return _found(function(network, images.check(image), class_, **options), function.__name__, class_)
+        return _found(function(network, _fitting(image, network), class_, **options), function.__name__, class_)
 
     METHODS[function.__name__] = checked
     return checked
@@ -150,6 +150,15 @@ def randomised(network, layers, *, seed=0):
 # --- the machinery ----------------------------------------------------------------------------------------------
 
 
+def _fitting(image, network):
+    image, side = images.check(image), network.model.input_shape[1:3]
+    if any(s not in (None, n) for s, n in zip(side, image.shape[:2], strict=True)):
+        raise InputError(
+            f"{network.name} takes {side[0]}×{side[1]} px, not {image.shape[0]}×{image.shape[1]}; resize it."
+        )
+    return image
+
+
 def _found(saliency_map, method, class_):
     if not np.isfinite(saliency_map).all() or not saliency_map.any():
         what = "zero everywhere" if np.isfinite(saliency_map).all() else "not finite"
@@ -240,7 +249,7 @@ def _compiled_cam(network, layer):
 
 @functools.lru_cache(maxsize=8)
 def _guided(network):
-    if not any(map(_ceiling, network.model.layers)):
+    if not any(map(_ceiling, network.model.operations)):
         raise InputError(f"{network.name} has no ReLU, so guided backpropagation is the plain gradient; use gradient.")
     return replace(network, model=graphs.rebuild(network.model, _with_guided_relu)[0])
 
@@ -248,8 +257,8 @@ def _guided(network):
 def _with_guided_relu(layer):
     if not _ceiling(layer):
         return layer
-    guided = _guided_relu(_ceiling(layer))
-    return graphs.copy(layer, activation=guided) if layer.weights else keras.layers.Activation(guided, name=layer.name)
+    guided, weighted = _guided_relu(_ceiling(layer)), getattr(layer, "weights", ())
+    return graphs.copy(layer, activation=guided) if weighted else keras.layers.Activation(guided, name=layer.name)
 
 
 def _ceiling(layer):

@@ -1,0 +1,107 @@
+"""Folding changes no function: whatever stands around a batch norm, outputs and gradients stay the same."""
+
+import numpy as np
+import pytest
+
+from vizlib import folding
+from vizlib.backend import keras, tf
+
+layers = keras.layers
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((2, 12, 11, 3)).astype(np.float32)
+
+
+def random_weights(model):
+    for layer in model.layers:
+        # all positive, since variances must be
+        layer.set_weights([RNG.uniform(0.2, 1.2, w.shape) for w in layer.get_weights()])
+    return model
+
+
+def chain(*parts):
+    x = image = keras.Input((None, None, 3))
+    for part in parts:
+        x = part(x)
+    return random_weights(keras.Model(image, x))
+
+
+def norms(model):
+    return sum(isinstance(layer, layers.BatchNormalization) for layer in model.layers)
+
+
+def agrees(model, *, left):
+    folded = folding.fold_batch_norms(model)
+    assert norms(folded) == left
+    expected, found = model(IMAGES, training=False), folded(IMAGES, training=False)
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    np.testing.assert_allclose(*(gradient(m) for m in (folded, model)), rtol=2e-5, atol=1e-5)
+    return folded
+
+
+def gradient(model):
+    batch = tf.constant(IMAGES)
+    with tf.GradientTape() as tape:
+        tape.watch(batch)
+        score = tf.reduce_sum(model(batch, training=False) ** 2)
+    return tape.gradient(score, batch)
+
+
+@pytest.mark.parametrize("options", [{}, {"center": False}, {"scale": False}, {"epsilon": 0.5}])
+@pytest.mark.parametrize("bias", [True, False])
+def test_norm_behind_a_convolution(options, bias):
+    agrees(chain(layers.Conv2D(5, 3, use_bias=bias), layers.BatchNormalization(**options)), left=0)
+
+
+@pytest.mark.parametrize("place", [{"strides": 2, "padding": "same"}, {"dilation_rate": 2}, {"depth_multiplier": 2}])
+def test_norm_behind_a_depthwise_convolution(place):
+    agrees(chain(layers.DepthwiseConv2D(3, **place), layers.BatchNormalization(), layers.ReLU(6.0)), left=0)
+
+
+@pytest.mark.parametrize("place", [{"strides": (2, 1), "padding": "same"}, {"dilation_rate": 2}])
+def test_strides_padding_and_dilation_of_a_convolution(place):
+    agrees(chain(layers.Conv2D(4, 3, **place), layers.BatchNormalization()), left=0)
+
+
+def test_norms_elsewhere_are_left():
+    bn = layers.BatchNormalization
+    agrees(chain(bn(), layers.Conv2D(4, 3, activation="relu"), bn(), layers.MaxPooling2D(), bn()), left=3)
+    agrees(chain(layers.Conv2D(4, 3), bn(), bn()), left=1)
+
+
+def test_a_convolution_with_another_use_keeps_it():
+    image = keras.Input((None, None, 3))
+    y = layers.Conv2D(4, 3)(image)
+    model = random_weights(keras.Model(image, layers.Add()([y, layers.BatchNormalization()(y)])))
+    agrees(model, left=0)
+
+
+def test_a_convolution_that_is_shared():
+    image, convolution = keras.Input((None, None, 3)), layers.Conv2D(3, 3, padding="same")
+    x = layers.BatchNormalization()(convolution(image))
+    agrees(random_weights(keras.Model(image, layers.BatchNormalization()(convolution(x)))), left=0)
+
+
+def test_two_outputs():
+    image = keras.Input((None, None, 3))
+    y = layers.Conv2D(4, 3)(image)
+    model = random_weights(keras.Model(image, [y, layers.BatchNormalization()(y)]))
+    for found, expected in zip(folding.fold_batch_norms(model)(IMAGES), model(IMAGES, training=False), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=2e-5)
+
+
+def test_folded_models_follow_the_training_of_their_original():
+    model = chain(layers.Conv2D(4, 3), layers.BatchNormalization())
+    folded = agrees(model, left=0)
+    before = folded(IMAGES, training=False).numpy()
+    random_weights(model)
+    after = folded(IMAGES, training=False).numpy()
+    np.testing.assert_allclose(after, model(IMAGES, training=False), rtol=2e-5)
+    assert np.abs(after - before).max() > 0.1
+
+
+def test_the_original_is_left_as_it_was():
+    model = chain(layers.Conv2D(4, 3), layers.BatchNormalization())
+    names, before = [layer.name for layer in model.layers], model(IMAGES, training=False).numpy()
+    folding.fold_batch_norms(model)
+    assert [layer.name for layer in model.layers] == names
+    np.testing.assert_array_equal(model(IMAGES, training=False), before)
