@@ -127,7 +127,8 @@ def distill2017(*, mean, size):
     The gain of a quarter is from the published code, where it stands without a reason.
     """
     return Recipe(
-        "distill2017", "10.23915/distill.00007", Fourier(spread=0.01, gain=0.25), ADAM, rate=0.05, steps=256, views=(Distort(),),
+        "distill2017", "10.23915/distill.00007", Fourier(spread=0.01, gain=0.25), ADAM, rate=0.05,
+        steps=256, views=(Distort(),),
         priors=0.001 * total_variation(beta=2, unit=V),
     )  # fmt: skip
 

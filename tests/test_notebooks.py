@@ -1,0 +1,148 @@
+"""The notebooks' contract: stored outputs, parameters, what a papermill run leaves behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from vizlib import images
+
+ROOT = Path(__file__).resolve().parents[1]
+INVERSION = ROOT / "notebooks/Inverting_convnet_representations.ipynb"
+CLASS_SCORE = ROOT / "notebooks/Class_score_and_Saliency_Map_Visualization.ipynb"
+COMMON = {"network", "image", "size", "iterations", "regularization", "recipe", "seed", "out", "interactive"}
+OWN = {INVERSION: {"layers", "layer", "seeds"}, CLASS_SCORE: {"classes", "dataset", "saliency_method"}}
+both = pytest.mark.parametrize("path", [INVERSION, CLASS_SCORE], ids=["inversion", "class_score"])
+
+
+def cells(path, kind="code"):
+    return [c for c in nbformat.read(path, 4).cells if c.cell_type == kind]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+@both
+def test_saved_executed_in_order_with_outputs_where_they_are_checked(path):
+    code = cells(path)
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+    checked = [c for c in code if "nbval-check-output" in tags(c)]
+    assert len(checked) >= 3 and all(c.outputs for c in checked)
+    kinds = {kind for c in code for o in c.outputs for kind in o.get("data", {})}
+    assert "image/jpeg" in kinds and "image/png" not in kinds
+    assert not any(o.output_type == "error" or o.get("name") == "stderr" for c in code for o in c.outputs)
+
+
+@both
+def test_small_and_readable(path):
+    code = cells(path)
+    assert path.stat().st_size <= 1_000_000
+    assert max(len(c.source.splitlines()) for c in code) <= 25
+    assert len(cells(path, "markdown")) >= len(code)
+    assert sum(c.source.count("\ndef ") + c.source.startswith("def ") for c in code) <= 2
+    text = " ".join(c.source for c in nbformat.read(path, 4).cells)
+    assert "shared/" not in text and "http://" not in text
+    for cell in code:
+        if any("image/jpeg" in o.get("data", {}) for o in cell.outputs):
+            assert any(o.output_type == "stream" for o in cell.outputs), "a picture without a line that tells of it"
+
+
+@both
+def test_parameters_are_those_of_the_contract(path):
+    (cell,) = [c for c in cells(path) if "parameters" in tags(c)]
+    lines = cell.source.splitlines()
+    assert {line.split(":")[0] for line in lines} >= COMMON | OWN[path]
+    assert all("  # " in line for line in lines)
+    help_text = papermill(["--help-notebook", str(path)]).stdout
+    assert all(line.split(":")[0] in help_text for line in lines)
+
+
+@pytest.mark.parametrize("setting", ["size: int = 224", "regularization: float = 1.0", "interactive: bool = False"])
+@both
+def test_defaults_shared_by_both(path, setting):
+    assert any(setting in c.source for c in cells(path))
+
+
+def papermill(arguments, **options):
+    environment = {**os.environ, "JUPYTER_PREFER_ENV_PATH": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "agg"}
+    command = [sys.executable, "-m", "papermill", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False, **options)
+
+
+def execute(path, folder, **values):
+    settings = [part for k, v in values.items() for part in ("-y", f"{k}: {json.dumps(v)}")]
+    arguments = ["-k", "python3", "--no-progress-bar", "-p", "out", folder, *settings, path, folder / "executed.ipynb"]
+    return papermill(arguments)
+
+
+@pytest.fixture(scope="module")
+def inverted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inversion")
+    chosen = {"layers": ["block3_conv1", "block5_conv1"], "size": 64, "iterations": 12, "seeds": [3, 4]}
+    result = execute(INVERSION, folder, **chosen)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder, json.loads((folder / "summary.json").read_text())
+
+
+def test_inversion_writes_what_it_shows(inverted):
+    folder, summary = inverted
+    assert summary["parameters"]["layers"] == ["block3_conv1", "block5_conv1"]
+    assert summary["parameters"]["iterations"] == 12 and summary["parameters"]["seeds"] == [3, 4]
+    assert summary["versions"]["tensorflow"] and summary["seconds"] > 0
+    for layer, row in summary["layers"].items():
+        assert 0 < row["feature_error"] < 0.9, "twelve steps improve on noise"
+        assert len(row["feature_error_per_seed"]) == 2
+        assert np.isclose(np.mean(row["feature_error_per_seed"]), row["feature_error"], rtol=1e-5)
+        pictures = [images.load(folder / f"{layer}_seed{k}.png") for k in (3, 4)]
+        assert all(p.shape == (64, 64, 3) for p in pictures) and not np.array_equal(*pictures)
+    assert summary["layers"]["block3_conv1"]["ssim"] > summary["layers"]["block5_conv1"]["ssim"]
+    assert len(summary["diversity"]["feature_error"]) == 6
+    assert set(summary["recipes"]) == {"fourier", "mv2016", "mv2015"}
+    assert (folder / "evolution.gif").stat().st_size > 0
+    assert images.load(folder / "original.png").shape == (64, 64, 3)
+
+
+def test_the_same_seed_gives_the_same_number_in_another_process(inverted, tmp_path):
+    _, summary = inverted
+    result = execute(INVERSION, tmp_path, layer="block3_conv1", size=64, iterations=12, seed=3, sections="layers")
+    assert result.returncode == 0, result.stderr[-3000:]
+    again = json.loads((tmp_path / "summary.json").read_text())["layers"]["block3_conv1"]
+    assert np.isclose(again["feature_error"], summary["layers"]["block3_conv1"]["feature_error_per_seed"][0], rtol=0.05)
+    assert (tmp_path / "block3_conv1.png").is_file()
+
+
+def test_class_score_writes_what_it_shows(tmp_path):
+    chosen = {"classes": ["goldfish", 963], "size": 96, "iterations": 10, "saliency_method": "smoothgrad"}
+    result = execute(CLASS_SCORE, tmp_path, **chosen)
+    assert result.returncode == 0, result.stderr[-3000:]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert set(summary["class_images"]) == {"simonyan2013", "distill2017"}
+    for recipe in summary["class_images"]:
+        assert images.load(tmp_path / f"class_1_{recipe}.png").shape == (96, 96, 3)
+        assert (tmp_path / f"class_963_{recipe}.png").is_file()
+        assert summary["class_images"][recipe]["goldfish"] > 5
+    saved = np.load(tmp_path / "saliency_smoothgrad_chelsea.npy")
+    assert saved.shape == (96, 96) and saved.dtype == np.float32 and (saved >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("path", "setting", "words"),
+    [
+        (INVERSION, {"layer": "block4_conv9"}, "did you mean block4_conv"),
+        (CLASS_SCORE, {"classes": ["goldfisch"]}, "did you mean goldfish"),
+    ],
+)
+def test_a_wrong_value_stops_early_with_one_sentence(path, setting, words, tmp_path):
+    result = execute(path, tmp_path, **setting)
+    assert result.returncode == 1 and words in result.stderr
+    executed = [c for c in nbformat.read(tmp_path / "executed.ipynb", 4).cells if c.cell_type == "code"]
+    ran = [c for c in executed if c.execution_count and "papermill-error-cell-tag" not in tags(c)]
+    assert len(ran) <= 3, "parameters, injected parameters, checks"
+    (error,) = [o for c in ran for o in c.outputs if o.output_type == "error"]
+    assert len(error.traceback) == 1 and "\n" not in error.evalue
