@@ -112,6 +112,7 @@ def installed(tmp_path_factory):
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         wheel.extractall(folder / "site")
+    assert {p.name.partition("-")[0] for p in (folder / "site").iterdir()} == {"vizlib"}
     return folder / "site"
 
 
