@@ -25,4 +25,7 @@ with _silence():
 
     tf.config.list_physical_devices()  # looks for a GPU now, while it is quiet
 
+# it takes every new layer or size, which has to be compiled, for a mistake
+tf.get_logger().setLevel("ERROR")
+
 __all__ = ["keras", "tf"]
