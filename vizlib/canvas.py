@@ -58,9 +58,9 @@ class Pixels:
 class Fourier:
     """Sigmoid of a colour-decorrelated Fourier spectrum scaled by 1/f^decay (Distill 2017, appendix).
 
+    Every frequency moves at a like rate, which turns the gradient's high-frequency noise into a picture.
     spread: standard deviation of the start's coefficients; knee: cycles per image below which coefficients move
-    faster still, so that broad colour keeps pace; gain: factor on all of them. Every frequency then moves at a like rate, which is
-    what turns the gradient's high-frequency noise into a picture.
+    faster still, so that broad colour keeps pace; gain: factor on all of them.
     """
 
     spread: float = 0.01
