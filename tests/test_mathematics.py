@@ -1,0 +1,246 @@
+"""Closed forms and finite differences for every term, canvas and step rule; each recipe's constants from its paper."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vizlib import canvas, objectives, recipes
+from vizlib.optimise import ForgetfulAdagrad
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.random((2, 6, 5, 3)).astype(np.float32)
+FEATURES = RNG.normal(size=(2, 3, 3, 4)).astype(np.float32)
+TARGET = RNG.normal(size=(1, 3, 3, 4)).astype(np.float32)
+MEAN = (0.4, 0.5, 0.3)
+X = 255 * (PICTURES.astype(float) - MEAN)
+
+
+def total_variation(image, beta, unit):
+    """The paper's sum, pixel by pixel, over the number of pixels."""
+    x, energy = 255 * image.astype(float) / unit, 0.0
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            down = x[min(i + 1, x.shape[0] - 1), j] - x[i, j]
+            right = x[i, min(j + 1, x.shape[1] - 1)] - x[i, j]
+            energy += np.sum((down**2 + right**2) ** (beta / 2))
+    return energy / (x.shape[0] * x.shape[1])
+
+
+CLOSED_FORMS = {
+    "l2": (objectives.l2(mean=MEAN), [np.mean(x**2) for x in X]),
+    "alpha": (objectives.alpha_norm(alpha=6, unit=90, mean=MEAN), [np.sum(np.abs(x / 90) ** 6) for x in X]),
+    "colour": (
+        objectives.colour_norm(alpha=6, unit=80, mean=MEAN),
+        [np.mean((np.linalg.norm(x, axis=-1) / 80) ** 6) for x in X],
+    ),
+    "tv2": (objectives.total_variation(beta=2, unit=12), [total_variation(p, 2, 12) for p in PICTURES]),
+    "tv1": (objectives.total_variation(beta=1, unit=12), [total_variation(p, 1, 12) for p in PICTURES]),
+    "match": (objectives.match(TARGET), [np.sum((f - TARGET[0]) ** 2) / np.sum(TARGET**2) for f in FEATURES]),
+    "caricature": (
+        objectives.caricature(TARGET),
+        [-np.sum(f * np.maximum(TARGET[0], 0)) / np.sum(TARGET**2) for f in FEATURES],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_closed_form(name):
+    objective, expected = CLOSED_FORMS[name]
+    np.testing.assert_allclose(objective.values(PICTURES, FEATURES)[0], expected, rtol=2e-3 if name == "tv1" else 1e-4)
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_gradient_against_finite_differences(name):
+    objective, _ = CLOSED_FORMS[name]
+    on_features = name in ("match", "caricature")
+    point = tf.constant(FEATURES if on_features else PICTURES)
+
+    def value(x):
+        pair = (tf.constant(PICTURES), x) if on_features else (x, tf.constant(FEATURES))
+        return tf.reduce_sum(objective.values(*pair))
+
+    with tf.GradientTape() as tape:
+        tape.watch(point)
+        total = value(point)
+    gradient = tape.gradient(total, point).numpy()
+    for seed in range(3):
+        direction = np.random.default_rng(seed).normal(size=point.shape).astype(np.float32)
+        step = 1e-2 / np.linalg.norm(direction)
+        slope = (value(point + step * direction) - value(point - step * direction)) / (2 * step)
+        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=2e-2, atol=2e-2 * np.abs(gradient).max())
+
+
+def test_a_class_score_is_minimised_as_its_negative_and_one_logit_has_two_signs():
+    logits = tf.constant([[3.0, -1.0], [0.5, 2.0]])
+    score = objectives.class_score(np.array([[1.0, 0.0], [0.0, 1.0]]))
+    np.testing.assert_allclose(score.values(PICTURES, logits)[0], [-3.0, -2.0])
+    np.testing.assert_allclose(
+        objectives.class_score([[-1.0]]).values(PICTURES, tf.constant([[4.0], [1.0]]))[0], [4, 1]
+    )
+
+
+def test_flat_images_have_no_total_variation_and_a_finite_gradient():
+    flat = tf.fill((1, 4, 4, 3), 0.3)
+    with tf.GradientTape() as tape:
+        tape.watch(flat)
+        energy = objectives.total_variation(beta=1).values(flat, None)[0, 0]
+    assert float(energy) == 0 and np.all(np.isfinite(tape.gradient(energy, flat)))
+
+
+def test_strength_scales_priors_only_and_sums_compose():
+    objective = objectives.match(TARGET) + 2.0 * objectives.l2(mean=MEAN)
+    assert objective.names == ("feature error", "L2")
+    np.testing.assert_allclose(objective.weights(strength=3.0), [1.0, 6.0])
+    plain, strong = (objective.values(PICTURES, FEATURES, weights=objective.weights(strength=k)) for k in (1, 3))
+    np.testing.assert_allclose(strong[1], 3 * plain[1], rtol=1e-6)
+    np.testing.assert_allclose(strong[0], plain[0])
+
+
+def test_a_masked_match_sees_its_part_only():
+    mask = np.zeros((1, 3, 3, 1), np.float32)
+    mask[:, 1, 1] = 1
+    changed = FEATURES.copy()
+    changed[:, 0] += 100
+    values = [objectives.match(TARGET, mask=mask).values(PICTURES, f)[0] for f in (FEATURES, changed)]
+    np.testing.assert_array_equal(*values)
+    with pytest.raises(ValueError, match="nothing to invert"):
+        objectives.match(np.zeros((1, 2, 2, 1)))
+
+
+# --- canvases and views -----------------------------------------------------------------------------------------
+
+CANVASES = [canvas.Pixels(MEAN, spread=9.0), canvas.Fourier(), canvas.FourierPixels(mean=MEAN, knee=2.0, decay=1.2)]
+
+
+@pytest.mark.parametrize("each", CANVASES, ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("size", [8, 9])
+def test_encoding_an_image_and_decoding_it_gives_the_image(each, size):
+    pictures = np.random.default_rng(size).uniform(0.05, 0.95, (2, size, size, 3)).astype(np.float32)
+    decoded = each.image([tf.constant(p) for p in each.encode(pictures)])
+    np.testing.assert_allclose(decoded, pictures, atol=2e-3)
+
+
+@pytest.mark.parametrize("each", CANVASES, ids=lambda c: type(c).__name__)
+def test_starts_depend_on_the_seed_alone(each):
+    together, alone = each.start([3, 4], 8), each.start([4], 8)
+    np.testing.assert_array_equal(together[0][1], alone[0][0])
+    assert not np.array_equal(together[0][0], together[0][1]) and together[0].dtype == np.float32
+
+
+def test_a_fourier_coefficient_moves_its_own_wave_by_its_amplitude():
+    fourier, spectrum = canvas.FourierPixels(), np.zeros((1, 3, 8, 5, 2), np.float32)
+    spectrum[0, 0, 0, 2, 0] = 1.0
+    picture = fourier.image([tf.constant(spectrum)])[0].numpy() - 0.5
+    wave = 2 / 64 * (8 / (2 / 8)) * np.cos(2 * np.pi * 2 * np.arange(8) / 8)
+    expected = wave[None, :, None] * canvas.COLOUR[:, 0] / 4
+    np.testing.assert_allclose(picture, np.broadcast_to(expected, (8, 8, 3)), atol=1e-5)
+
+
+def test_the_published_colour_matrix_has_a_largest_column_of_length_one():
+    assert np.isclose(np.linalg.norm(canvas.COLOUR, axis=0).max(), 1)
+    np.testing.assert_allclose(canvas.COLOUR[0] / canvas.COLOUR[0, 0], np.array([0.26, 0.09, 0.02]) / 0.26, rtol=1e-6)
+
+
+def test_projection_bounds_every_pixels_colour_and_leaves_the_rest():
+    bounded = canvas.Pixels(MEAN, bound=100.0)
+    pixels = tf.constant([[[[300.0, 0, 0], [10.0, 20.0, 30.0]]]])
+    np.testing.assert_allclose(bounded.project([pixels])[0], [[[[100.0, 0, 0], [10.0, 20.0, 30.0]]]], rtol=1e-6)
+
+
+VIEWS = [canvas.Roll(3), canvas.Crop(4), canvas.Distort()]
+SEEDS = tf.constant([[5, 1], [6, 1]])
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda v: type(v).__name__)
+def test_views_are_off_at_amplitude_zero_and_each_image_has_its_own(view):
+    pictures = tf.constant(RNG.random((2, 24, 24, 3)).astype(np.float32))
+    low = view.margin // 2
+    inner = pictures[:, low : 24 - low, low : 24 - low]
+    np.testing.assert_allclose(view(pictures, SEEDS, tf.constant(0.0)), inner, atol=1e-5)
+    seen = view(pictures, SEEDS, tf.constant(1.0))
+    np.testing.assert_allclose(view(pictures[1:], SEEDS[1:], tf.constant(1.0))[0], seen[1], atol=1e-6)
+    assert np.abs(seen - inner).max() > 0.1
+    assert np.abs(view(pictures, SEEDS + [[0, 1]], tf.constant(1.0)) - seen).max() > 0.1
+
+
+def test_a_roll_only_moves_pixels():
+    pictures = tf.constant(RNG.random((2, 24, 24, 3)).astype(np.float32))
+    rolled = canvas.Roll(4)(pictures, SEEDS, tf.constant(1.0)).numpy()
+    np.testing.assert_allclose(np.sort(rolled.ravel()), np.sort(pictures.numpy().ravel()))
+
+
+# --- recipes ----------------------------------------------------------------------------------------------------
+
+
+def prior(recipe, name, image):
+    values = dict(zip(recipe.priors.names, recipe.priors.values(image, None).numpy()[:, 0], strict=True))
+    return values[name]
+
+
+def test_mv2015_is_the_paper_in_units_of_sigma():
+    size = 227
+    image = RNG.random((1, size, size, 3)).astype(np.float32)
+    x = (255 * (image[0].astype(float) - MEAN)) / 27098.1
+    for depth, strength in ((0.2, 0.5), (0.5, 5.0), (0.95, 50.0)):
+        recipe = recipes.mv2015(mean=MEAN, size=size, depth=depth, stride=8)
+        assert np.isclose(prior(recipe, "alpha norm", image), 2.16e8 * np.sum(np.abs(x) ** 6), rtol=1e-3)
+        energy = np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2)
+        assert np.isclose(prior(recipe, "total variation", image), strength * energy, rtol=1e-3)
+    assert recipe.optimizer == ("SGD", (("momentum", 0.9),)) and recipe.steps == 400 and not recipe.views
+    rates = recipe.rates(400) / 27098.1**2
+    np.testing.assert_allclose(rates[[0, 99, 100, 299, 300, 399]], 0.3 * 0.004 * np.array([1, 1, 0.1, 0.1, 0.01, 0.01]), rtol=1e-5)  # fmt: skip
+    assert list(np.flatnonzero(recipe.keeps(400) == 0)) == [100, 300], "momentum is reset at each rate change"
+    assert np.isclose(recipe.canvas.spread * np.sqrt(3) * size, 27098.1, rtol=1e-4)
+
+
+def test_mv2016_is_the_paper_over_its_c():
+    image, fidelity = RNG.random((1, 20, 20, 3)).astype(np.float32), 300
+    recipe = recipes.mv2016(mean=MEAN, size=20, depth=0.5, stride=8)
+    x = 255 * (image[0].astype(float) - MEAN)
+    colour = np.mean(np.linalg.norm(x, axis=-1) ** 6) / 80**6
+    assert np.isclose(prior(recipe, "colour norm", image), colour / fidelity, rtol=1e-4)
+    energy = np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2)
+    assert np.isclose(prior(recipe, "total variation", image), (6.5 / 80) ** 2 * energy / 400 / fidelity, rtol=1e-4)
+    assert recipe.canvas.bound == 160 and recipe.steps == 350 and recipe.optimizer[0] == "ForgetfulAdagrad"
+    assert list(np.flatnonzero(np.diff(recipe.amplitudes(350)))) == [299], "jitter is off in the last 50"
+    rates = recipe.rates(350)
+    assert np.isclose(rates[299] / rates[300], 10) and np.isclose(rates[0], rates[299])
+    for stride, jitter in ((1, 1), (4, 1), (8, 2), (16, 4)):
+        (view,) = recipes.mv2016(mean=MEAN, size=20, depth=0.5, stride=stride).views
+        assert view.margin == 2 * jitter
+
+
+def test_simonyan2013_starts_at_the_zero_image_and_distill2017_at_faint_noise():
+    recipe = recipes.simonyan2013(mean=MEAN, size=16)
+    start = recipe.canvas.image([tf.constant(p) for p in recipe.canvas.start([0], 16)])
+    np.testing.assert_allclose(start, np.broadcast_to(np.float32(MEAN), (1, 16, 16, 3)))
+    assert recipe.priors.names == ("L2",) and not recipe.views
+    distill = recipes.distill2017(mean=MEAN, size=16)
+    assert distill.canvas.spread == 0.01 and distill.canvas.decay == 1.0 and distill.rate == 0.05
+    assert (
+        distill.views == (canvas.Distort(jitters=(16, 8), scale=0.05, degrees=5.0),) and distill.optimizer[0] == "Adam"
+    )
+
+
+def test_forgetful_adagrad_is_the_papers_rule():
+    import keras
+
+    variable = keras.Variable(np.array([1.0, -2.0], np.float32))
+    optimizer = ForgetfulAdagrad(learning_rate=0.5)
+    optimizer.build([variable])
+    x, squares, move = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
+    for k in range(4):
+        gradient = np.array([0.3, -1.0]) * (k + 1)
+        optimizer.apply([tf.constant(gradient, tf.float32)], [variable])
+        squares = 0.9 * squares + gradient**2
+        move = 0.9 * move - gradient / (1 / 0.5 + np.sqrt(squares))
+        x = x + move
+        np.testing.assert_allclose(variable, x, rtol=1e-5)
+
+
+def test_beta_is_a_knob():
+    recipe = recipes.with_beta(recipes.mv2016(mean=MEAN, size=20, depth=0.5, stride=8), 1.0)
+    image = RNG.random((1, 6, 6, 3)).astype(np.float32)
+    assert np.isclose(prior(recipe, "total variation", image), total_variation(image[0], 1, 80 / 6.5) / 300, rtol=2e-3)
+    with pytest.raises(ValueError, match="β"):
+        recipes.with_beta(recipes.simonyan2013(mean=MEAN, size=16), 1.0)
