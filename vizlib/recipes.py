@@ -116,10 +116,13 @@ def fourier(*, mean, size, depth, stride):
 
 
 def simonyan2013(*, mean, size):
-    """Simonyan et al. 2013 (arXiv 1312.6034): zero image, L2, gradient ascent. All numbers are ours: none is given."""
+    """Simonyan et al. 2013 (arXiv 1312.6034): zero image, L2, gradient ascent. All numbers are ours: none is given.
+
+    Adam, because a grey image hardly excites a network: plain ascent stays at the zero image for hundreds of steps.
+    """
     return Recipe(
-        "simonyan2013", "arXiv 1312.6034", Pixels(mean, spread=0.0), MOMENTUM,
-        rate=400.0, steps=256, priors=0.01 * l2(mean=mean),
+        "simonyan2013", "arXiv 1312.6034", Pixels(mean, spread=0.0), ADAM, rate=2.0, steps=256,
+        priors=0.01 * l2(mean=mean),
     )  # fmt: skip
 
 
