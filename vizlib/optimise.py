@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vizlib.backend import keras, tf
-from vizlib.errors import InputError, positive_integer
+from vizlib.errors import InputError
+from vizlib.parameters import number, positive_integer
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ def _optimizer(name, options):
     return ForgetfulAdagrad(**options) if name == "ForgetfulAdagrad" else getattr(keras.optimizers, name)(**options)
 
 
+def _like(tensor):
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
+
+
 class Loop:
     """Canvas, optimiser state and the two compiled functions of one run; reused by later runs of the same shape."""
 
@@ -80,6 +85,12 @@ class Loop:
         self.parameters = [keras.Variable(p, trainable=True) for p in parameters]
         self.optimizer = _optimizer(*recipe.optimizer)
         self.optimizer.build(self.parameters)
+        # given signatures, so that schedules of another length compile nothing again
+        knobs = (_like(objective.weights()), tf.nest.map_structure(_like, objective.data))
+        number, each = tf.TensorSpec((), tf.int32), tf.TensorSpec((parameters[0].shape[0],), tf.int32)
+        schedule = [tf.TensorSpec((None,))] * 3
+        self.advance = tf.function(self._advance, input_signature=(number, number, each, schedule, *knobs))
+        self.report = tf.function(self._report, input_signature=knobs)
 
     @property
     def state(self):
@@ -93,8 +104,7 @@ class Loop:
         for variable, value in zip(self.parameters, parameters, strict=True):
             variable.assign(value)
 
-    @tf.function
-    def advance(self, first, last, seeds, schedule, weights, data):
+    def _advance(self, first, last, seeds, schedule, weights, data):
         """Steps first … last − 1; gives (steps done, whether all was finite, the last gradient's largest entry)."""
 
         def body(step, finite, largest):
@@ -130,8 +140,7 @@ class Loop:
             variable.assign(value)
         return True
 
-    @tf.function
-    def report(self, weights, data):
+    def _report(self, weights, data):
         """The images as they would be saved, clipped to [0, 1], and the weighted values (n_terms, B) at them."""
         images = self.recipe.canvas.image([v.value for v in self.parameters])
         low = self.recipe.margin // 2
@@ -146,7 +155,7 @@ _idle = {}  # loops of finished runs by what they compute, so that a second run 
 
 def _loop(fast, exact, objective, recipe, parameters):
     shapes = tuple(p.shape for p in parameters) + tuple(d.shape for t in objective.data for d in t)
-    key = (id(fast), objective.terms, recipe.canvas, recipe.optimizer, recipe.views, recipe.rest, shapes)
+    key = (id(fast), id(exact), objective.terms, recipe.canvas, recipe.optimizer, recipe.views, recipe.rest, shapes)
     # popping is atomic: of two runs at once, one gets the loop and the other makes its own
     loop = _idle.pop(key, None) or Loop(fast, exact, objective, recipe, parameters)
     return key, loop
@@ -162,12 +171,9 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
     """
     steps = positive_integer("iterations", recipe.steps if steps is None else steps)
     every = positive_integer("every", every)
-    if not (math.isfinite(strength) and strength >= 0):
-        raise InputError(f"The regularisation strength must be a number of at least 0, not {strength}; 1.0 is the "
-                         "recipe's own.")  # fmt: skip
+    strength = number("strength", strength)
     objective = objective + recipe.priors
-    canvas_size = size + recipe.margin
-    parameters = recipe.canvas.start(seeds, canvas_size) if start is None else recipe.canvas.encode(start)
+    parameters = _start(recipe, seeds, size, start)
     key, loop = _loop(fast or cut, cut, objective, recipe, parameters)
     loop.reset(parameters)
     try:
@@ -176,6 +182,15 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
         _idle[key] = loop
         if len(_idle) > 6:
             _idle.pop(next(iter(_idle)))
+
+
+def _start(recipe, seeds, size, images):
+    """The parameters to begin with: noise, or images with a mirrored frame where views need a larger canvas."""
+    if images is None:
+        return recipe.canvas.start(seeds, size + recipe.margin)
+    frame = [(recipe.margin // 2, recipe.margin - recipe.margin // 2)] * 2
+    images = np.broadcast_to(images, (len(seeds), size, size, 3))
+    return recipe.canvas.encode(np.pad(images, [(0, 0), *frame, (0, 0)], "reflect"))
 
 
 def _snapshots(loop, objective, recipe, steps, every, seeds, strength):
@@ -189,16 +204,16 @@ def _snapshots(loop, objective, recipe, steps, every, seeds, strength):
             step, steps, images, dict(zip(objective.names, values, strict=True)), time.perf_counter() - begun
         )
 
-    best = snapshot()
+    start = best = snapshot()
     yield best
     while step < steps:
         goal = min(step + every, steps)
         done, finite, largest = loop.advance(*map(tf.constant, (step, goal)), seeds, schedule, weights, data)
         step = int(done)
-        if finite and float(largest) == 0 and best.loss != 0:
-            raise InputError(f"The gradient is zero at step {step}: nothing that is asked for depends on the image; "
-                             "choose another layer, class or seed.")  # fmt: skip
         now = snapshot()
+        if finite and float(largest) == 0 and now.loss >= start.loss:
+            raise InputError(f"The gradient is zero at step {step}: what is asked for does not depend on the image, or "
+                             "the start already has it; choose another layer, class, seed or start.")  # fmt: skip
         if not (finite and math.isfinite(now.loss)):
             warnings.warn(f"The loss was not finite at step {step}; the best image so far is kept: try a smaller "
                           "strength.", stacklevel=3)  # fmt: skip
