@@ -233,7 +233,7 @@ def test_loading_odd_pictures_prints_no_warning():
 
 
 def test_missing_file_and_misspelt_sample_name_the_near_ones(tmp_path):
-    assert "did you mean chelsea?" in sentence(images.load, "chelsae")
+    assert "did you mean chelsea" in sentence(images.load, "chelsae")
     assert "chelsea" in sentence(images.load, "chelsea.jpeg")
     assert "check the path" in sentence(images.load, tmp_path / "none.jpg")
     assert "check the path" in sentence(images.load, "")

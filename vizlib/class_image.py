@@ -3,6 +3,7 @@
 import numpy as np
 
 from vizlib import networks, objectives, optimise, recipes
+from vizlib.errors import InputError
 
 
 def maximise(network, classes, *, recipe="distill2017", size=None, seeds=(0,), precision=None, **options):
@@ -11,8 +12,11 @@ def maximise(network, classes, *, recipe="distill2017", size=None, seeds=(0,), p
     classes: one class or a list (names or indices); several classes and one seed, or one class and several seeds,
     make one batch. recipe: a name or a Recipe; options: those of `optimise.run`.
     """
-    classes = [classes] if isinstance(classes, str | int) else list(classes)
+    classes = [classes] if isinstance(classes, str | int | np.integer) else list(classes)
     seeds = list(seeds) * len(classes) if len(seeds) == 1 else list(seeds)
+    if not seeds or len(classes) not in (1, len(seeds)):
+        raise InputError(f"{len(classes)} classes and {len(seeds)} seeds make no batch: give one class, one seed, or as "
+                         "many of each.")  # fmt: skip
     directions = np.stack([network.direction(c) for c in classes])
     size = size or network.size
     if isinstance(recipe, str):

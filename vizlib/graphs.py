@@ -12,24 +12,24 @@ from vizlib.errors import InputError
 def rebuild(model, make, *, before=lambda x: x):
     """The same graph with every layer replaced by `make(layer)`, nested models laid flat.
 
-    Gives (model, outputs) where outputs maps each layer's name to its tensor; a nested layer whose name is taken
-    gets its owner's name in front. `before` is applied to the input first.
+    Gives (model, outputs) where outputs maps each layer's name to its tensor; a layer whose name is taken gets
+    its owner's name in front. `before` is applied to the input first.
     """
-    start = keras.Input(model.input_shape[1:])
-    outputs, made, results = {}, {}, {}
+    start = keras.Input(model.inputs[0].shape[1:])
+    begin = before(start)
+    outputs, made = {}, {}
 
     def call(owner, layer, *arguments, **options):
         if is_graph(layer):
-            result = replay(layer, arguments[0])
-        else:
-            result = apply(owner, layer, arguments, {k: v for k, v in options.items() if v is not None})
-        results[id(layer)] = result
-        return result
+            return replay(layer, arguments[0])
+        return apply(owner, layer, arguments, {k: v for k, v in options.items() if v is not None})
 
     def apply(owner, layer, arguments, options):
         if id(layer) not in made:
-            name = layer.name if layer.name not in outputs else f"{owner.name}_{layer.name}"
-            made[id(layer)] = name, make(layer) if name == layer.name else copy(layer, name=name)
+            name, new = layer.name, make(layer)
+            while name in (*outputs, begin._keras_history.operation.name):
+                name = f"{owner.name}_{name}"
+            made[id(layer)] = name, new if new is None or name == new.name else copy(new, name=name)
         name, new = made[id(layer)]
         if new is None:
             return arguments[0]
@@ -41,12 +41,22 @@ def rebuild(model, make, *, before=lambda x: x):
     def replay(part, x):
         if isinstance(part, keras.Sequential):
             return functools.reduce(lambda y, layer: call(part, layer, y), part.layers, x)
-        # clone_model is Keras' public way to walk a graph; the model it makes is not used, only the calls are
-        steps = functools.partial(call, part)
-        keras.models.clone_model(part, input_tensors=x, clone_function=same, call_function=steps)
-        return results.get(id(part.output._keras_history.operation), x)
+        # Keras' public way to walk a graph, clone_model, also builds and compiles a model, which fails for some
+        return part._run_through_graph(x, call_fn=functools.partial(call, part))
 
-    return keras.Model(start, replay(model, before(start)), name=model.name), outputs
+    (end,) = keras.tree.flatten(replay(model, begin))
+    return keras.Model(start, end, name=model.name), outputs
+
+
+def check(model):
+    """InputError unless `model` is a graph from one RGB image to one output."""
+    if not is_graph(model):
+        raise InputError(f"{type(model).__name__} is no functional or sequential Keras model, so its layers cannot be "
+                         "reached; build it as keras.Model(inputs, outputs).")  # fmt: skip
+    given = [tuple(x.shape) for x in getattr(model, "inputs", None) or ()]
+    if [(len(shape), shape[-1]) for shape in given] != [(4, 3)] or len(model.outputs) != 1:
+        raise InputError(f"{model.name} must take one batch of RGB images (None, H, W, 3) and give one output, but "
+                         f"takes {given or 'what it is not built for yet'}; hand in such a part of it.")  # fmt: skip
 
 
 def is_graph(layer):

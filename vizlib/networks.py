@@ -66,7 +66,7 @@ class Network:
         Cut models are cached. Raises InputError for an unknown layer, naming near ones.
         """
         if layer not in self.outputs:
-            raise unknown("layer", layer, self.main + self.layers, hint=f"({self.name})")
+            raise unknown("layer", layer, dict.fromkeys(self.main + self.layers), hint=f"({self.name})")
         return _cut(self, layer, precision)
 
     def classifier(self, *, precision="float32"):
@@ -93,7 +93,7 @@ class Network:
         """Index of a class given by index, by full name or by a part of a name that fits one class only."""
         if not self.classes:
             self.classifier()
-        if isinstance(name, int | np.integer) or str(name).isdigit():
+        if isinstance(name, int | np.integer) or str(name).isdecimal():
             if not 0 <= int(name) < len(self.classes):
                 raise InputError(f"Class {name} does not exist in {self.name}: give 0 to {len(self.classes) - 1}.")
             return int(name)
@@ -166,9 +166,7 @@ def wrap(model, *, preprocessing, name=None, classes=(), main=(), size=None):
     """
     if preprocessing not in PREPROCESSING and not isinstance(preprocessing, tuple):
         raise unknown("preprocessing", preprocessing, PREPROCESSING)
-    if not graphs.is_graph(model):
-        raise InputError(f"{type(model).__name__} is no functional or sequential Keras model, so its layers cannot be "
-                         "reached; build it as keras.Model(inputs, outputs).")  # fmt: skip
+    graphs.check(model)
     scale, mean, reverse = (
         PREPROCESSING.get(preprocessing, preprocessing) if isinstance(preprocessing, str) else preprocessing
     )
@@ -178,7 +176,7 @@ def wrap(model, *, preprocessing, name=None, classes=(), main=(), size=None):
     if len(full.output.shape) == 2 and not classes:
         n = full.output.shape[-1]
         classes = tuple(f"class {i}" for i in range(max(n, 2)))
-    side = size or model.input_shape[1] or 224
+    side = size or model.inputs[0].shape[1] or 224
     mean = tuple(float(m) / 255 for m in mean)
     kept = {n: t for n, t in outputs.items() if len(getattr(t, "shape", ())) in (2, 4)}
     spatial = tuple(n for n, t in kept.items() if len(t.shape) == 4)

@@ -9,7 +9,7 @@ __all__ = ["choices", "names", "number", "numbers", "positive_integer", "switch"
 
 def names(value, *, name="layers"):
     """A list of names from a list or from text with commas."""
-    parts = value.split(",") if isinstance(value, str) else list(value)
+    parts = value.split(",") if isinstance(value, str) else list(value) if hasattr(value, "__iter__") else [value]
     parts = [p.strip() if isinstance(p, str) else p for p in parts]
     if not parts or not all(isinstance(p, str | int) and p != "" for p in parts):
         raise InputError(f'{name} must be a list of names, not {value!r}; for example {name}=["a", "b"].')

@@ -1,6 +1,7 @@
 """What a notebook's run leaves behind: one folder with pictures and a `summary.json`. Loads no TensorFlow."""
 
 import json
+import math
 import os
 import platform
 from importlib import metadata
@@ -41,11 +42,18 @@ def write_summary(out, *, parameters, numbers, seconds):
     content = {"parameters": parameters, "versions": versions(), "seconds": round(seconds, 1), **numbers}
     path = folder(out) / "summary.json"
     temporary = path.with_suffix(".json.part")
-    temporary.write_text(json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
     return path
 
 
 def _plain(value):
-    """NumPy's numbers and arrays, and paths, as JSON knows them."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    """The same as JSON knows it: NumPy's numbers and arrays turned, null for what is not finite, text for the rest."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)

@@ -21,7 +21,7 @@ class Segmentation(NamedTuple):
     box: tuple[int, int, int, int]
 
 
-def segment(image, saliency, *, foreground=0.95, background=0.30, components=5, smoothness=50.0, seed=0):
+def segment(image, saliency, *, foreground=0.95, background=0.30, components=5, smoothness=20.0, seed=0):
     """The object that a saliency map (H, W) points at in an image (H, W, 3): a Segmentation.
 
     foreground, background: quantiles of the saliency (the paper's); components of each colour mixture and smoothness
@@ -62,11 +62,11 @@ def _cost(model, image):
     return -model.score_samples(255.0 * image.reshape(-1, 3)).reshape(image.shape[:2])
 
 
-def graph_cut(image, inside, outside, *, smoothness=50.0):
+def graph_cut(image, inside, outside, *, smoothness=20.0):
     """The mask bool (H, W) of least energy: each pixel's cost `inside` or `outside` (H, W), and between neighbours on
     different sides smoothness · exp(−‖difference‖² / (2 · its mean)) / distance (Boykov & Jolly 2001)."""
     if not 0 <= smoothness < np.inf:
-        raise InputError(f"The smoothness must be a number of at least 0, not {smoothness}; 50 is the usual one.")
+        raise InputError(f"The smoothness must be a number of at least 0, not {smoothness}; try 20.")
     graph = maxflow.GraphFloat()
     nodes, least = graph.add_grid_nodes(image.shape[:2]), np.minimum(inside, outside)
     graph.add_grid_tedges(nodes, inside - least, outside - least)  # the sink's side is inside
