@@ -188,7 +188,8 @@ def test_mv2015_is_the_paper_in_units_of_sigma():
         assert np.isclose(prior(recipe, "total variation", image), strength * energy, rtol=1e-3)
     assert recipe.optimizer == ("SGD", (("momentum", 0.9),)) and recipe.steps == 400 and not recipe.views
     rates = recipe.rates(400) / 27098.1**2
-    np.testing.assert_allclose(rates[[0, 99, 100, 299, 300, 399]], 0.3 * 0.004 * np.array([1, 1, 0.1, 0.1, 0.01, 0.01]), rtol=1e-5)  # fmt: skip
+    expected = 0.3 * 0.004 * np.array([1, 1, 0.1, 0.1, 0.01, 0.01])
+    np.testing.assert_allclose(rates[[0, 99, 100, 299, 300, 399]], expected, rtol=1e-5)
     assert list(np.flatnonzero(recipe.keeps(400) == 0)) == [100, 300], "momentum is reset at each rate change"
     assert np.isclose(recipe.canvas.spread * np.sqrt(3) * size, 27098.1, rtol=1e-4)
 

@@ -16,13 +16,11 @@ optimise       the compiled loop: a generator of snapshots
 metrics        feature error, similarity, consistency: arrays in, numbers out
 inversion      images from a layer's features (Mahendran & Vedaldi)
 class_image    images that maximise a class score (Simonyan et al.)
+folding        batch norms folded into the convolutions before them
 saliency       which pixels a score depends on
 segment        from a saliency map to a mask and a box
-training       fine-tuning on a folder of photographs
 plots          arrays in, matplotlib axes out
-widgets        panels with sliders over all of these
-runs           papermill executions and sweeps
-check          self-checks of the exercises
+runs           what a notebook's run leaves behind
 """
 
 __version__ = "0.1.0"
