@@ -1,0 +1,45 @@
+"""What storing weights in float16 changes: relative difference of features at every layer, on the sample photographs.
+
+    python data/convert_weights.py --float32 FOLDER
+    python tests/benchmarks/weights_precision.py FOLDER
+
+Prints the largest ‖Φ16 − Φ32‖ / ‖Φ32‖ of each network's layers and logits; at most 1e-2 is wanted.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from vizlib import images, networks
+from vizlib.backend import keras
+
+network_of = {
+    "vgg16": lambda weights: networks.wrap(
+        networks.fill(networks.architectures.vgg16_body(), weights), preprocessing="caffe", name="vgg16"
+    ),
+    "efficientnet_lite0": lambda weights: networks.efficientnet_lite("efficientnet_lite0", weights),
+}
+
+
+def features(network, photographs):
+    """Every main layer's output, and the logits where there are any."""
+    outputs = [network.outputs[name] for name in network.main]
+    outputs += [network.model.output] if network.classes else []
+    return keras.Model(network.model.input, outputs).predict(photographs, verbose=0, batch_size=2)
+
+
+def main():
+    photographs = np.stack([images.load(name, size=224) for name in images.samples()])
+    for name, build in network_of.items():
+        half, full = networks.read_weights(name), load_file(Path(sys.argv[1]) / f"{name}.safetensors")
+        pairs = zip(*(features(build(w), photographs) for w in (half, full)), strict=True)
+        changes = [float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in pairs]
+        labels = [*build(half).main, "logits"][: len(changes)]
+        worst = int(np.argmax(changes))
+        print(f"{name}: {len(changes)} outputs, largest change {changes[worst]:.1e} at {labels[worst]}")
+
+
+if __name__ == "__main__":
+    main()
