@@ -71,7 +71,7 @@ def vgg16(path):
         elif layer:
             weights[f"{layer}/bias"] = array
     assert len(weights) == 26, f"expected 13 kernels and 13 biases, found {len(weights)} arrays"
-    first, last = weights["block1_conv1/kernel"].ravel()[:3], weights["block5_conv3/bias"]
+    first, last = weights["block1_conv1/kernel"][0, :, 0, 0], weights["block5_conv3/bias"]
     assert np.allclose(first, [0.42947057, 0.373467, -0.06136011]), f"not the original kernels: {first}"
     assert abs(last.mean() - 0.14986369) < 1e-6 and abs(last.std() - 0.4928213) < 1e-6, "not the original biases"
     return weights
