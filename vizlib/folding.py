@@ -12,6 +12,8 @@ def fold_batch_norms(model):
     So is a zero padding that "same" would do as well. Weights are shared and folded at each call, so the model follows
     its original's training.
     """
+    if not any(map(_is_norm, model.layers)):
+        return model
     made = {}  # id of a tensor → the layer that made it, what from, and the tensor, to keep its id taken
 
     def call(layer, *arguments, **options):

@@ -1,7 +1,7 @@
 """How good is it? Arrays in, numbers out. Images are (H, W, 3) in [0, 1]."""
 
+from collections import namedtuple
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -9,15 +9,8 @@ from scipy.stats import spearmanr
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-
-class Curves(NamedTuple):
-    """Scores (steps + 1,) by the fraction of pixels deleted or inserted, and the areas under both."""
-
-    fractions: np.ndarray
-    deletion: np.ndarray
-    insertion: np.ndarray
-    deletion_auc: float
-    insertion_auc: float
+# scores (steps + 1,) by the fraction of pixels deleted or inserted, and the areas under both
+Curves = namedtuple("Curves", "fractions deletion insertion deletion_auc insertion_auc")
 
 
 def feature_error(code, target):

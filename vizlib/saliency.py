@@ -109,7 +109,10 @@ def grad_cam(network, image, class_, *, layer=None):
     grids = [name for name, tensor in network.outputs.items() if len(tensor.shape) == 4]
     if layer not in (None, *grids):
         raise unknown("layer with a grid", layer, grids)
-    return _compiled_cam(network, layer or grids[-1])(image[None], network.direction(class_)).numpy()[0]
+    run = _compiled_gradient(network, layer or grids[-1])
+    (grid,), (slopes,) = run(image[None], network.direction(class_), image.shape[:2])
+    cam = tf.nn.relu(tf.reduce_sum(tf.reduce_mean(slopes, axis=(0, 1)) * grid, axis=-1, keepdims=True))
+    return tf.image.resize(cam, image.shape[:2]).numpy()[..., 0]
 
 
 @_method
@@ -153,9 +156,7 @@ def randomised(network, layers, *, seed=0):
 def _fitting(image, network):
     image, side = images.check(image), network.model.input_shape[1:3]
     if any(s not in (None, n) for s, n in zip(side, image.shape[:2], strict=True)):
-        raise InputError(
-            f"{network.name} takes {side[0]}×{side[1]} px, not {image.shape[0]}×{image.shape[1]}; resize it."
-        )
+        raise InputError(f"{network.name} takes {side} px, not {image.shape[:2]}; load the image with size={side[0]}.")
     return image
 
 
@@ -178,7 +179,7 @@ def _gradients(network, class_, pictures, *, size=None):
     """∂S/∂I of each image, shown at `size` (height, width), in batches (n, H, W, 3)."""
     run, direction = _compiled_gradient(network), network.direction(class_)
     for n, batch in _batches(pictures):
-        yield run(batch, direction, size or batch.shape[1:3]).numpy()[:n]
+        yield run(batch, direction, size or batch.shape[1:3])[1].numpy()[:n]
 
 
 def _mean_gradient(network, class_, pictures):
@@ -209,17 +210,23 @@ def _put_back(shape, places, values):
     return total / np.maximum(count, 1)
 
 
-@functools.lru_cache(maxsize=16)
-def _compiled_gradient(network):
-    model = folding.fold_batch_norms(network.model)
+@functools.lru_cache(maxsize=32)
+def _compiled_gradient(network, layer=None):
+    """(batch, direction, size) → (A, ∂S/∂A), A a layer's output, or the batch itself, which is shown at `size`."""
+    if layer is None:
+        model = folding.fold_batch_norms(network.model)
+    else:
+        model = keras.Model(network.model.input, [network.outputs[layer], network.model.output])
 
     @tf.function
     def run(batch, direction, size):
         with tf.GradientTape() as tape:
             tape.watch(batch)
             shown = batch if batch.shape[1:3] == size else tf.image.resize(batch, size)
-            score = tf.reduce_sum(model(shown, training=False) * direction)
-        return tape.gradient(score, batch, unconnected_gradients="zero")
+            found = model(shown, training=False)
+            source, logits = (batch, found) if layer is None else found
+            score = tf.reduce_sum(logits * direction)
+        return source, tape.gradient(score, source, unconnected_gradients="zero")
 
     return run
 
@@ -228,23 +235,6 @@ def _compiled_gradient(network):
 def _compiled_logits(network):
     model = folding.fold_batch_norms(network.model)
     return tf.function(lambda batch: model(batch, training=False))
-
-
-@functools.lru_cache(maxsize=16)
-def _compiled_cam(network, layer):
-    both = keras.Model(network.model.input, [network.outputs[layer], network.model.output])
-
-    @tf.function
-    def run(batch, direction):
-        with tf.GradientTape() as tape:
-            tape.watch(batch)
-            grid, logits = both(batch, training=False)
-            score = tf.reduce_sum(logits * direction)
-        weights = tf.reduce_mean(tape.gradient(score, grid, unconnected_gradients="zero"), axis=(1, 2), keepdims=True)
-        cam = tf.nn.relu(tf.reduce_sum(weights * grid, axis=-1, keepdims=True))
-        return tf.image.resize(cam, batch.shape[1:3])[..., 0]
-
-    return run
 
 
 @functools.lru_cache(maxsize=8)

@@ -30,9 +30,7 @@ def segment(image, saliency, *, foreground=0.95, background=0.30, components=5, 
     image = images.check(image)
     marks = trimap(saliency, foreground=foreground, background=background)
     if marks.shape != image.shape[:2]:
-        raise InputError(
-            f"The saliency map is {marks.shape} and the image {image.shape[:2]}; compute it on this image."
-        )
+        raise InputError(f"The map has shape {marks.shape}, the image {image.shape[:2]}; compute it on this image.")
     inside, outside = (colour_model(image[marks == side], components=components, seed=seed) for side in (1, -1))
     mask = largest_component(graph_cut(image, _cost(inside, image), _cost(outside, image), smoothness=smoothness))
     return Segmentation(marks, mask, box(mask))
@@ -42,7 +40,7 @@ def trimap(saliency, *, foreground=0.95, background=0.30):
     """Marks int8 (H, W): 1 at or above one quantile of the saliency, −1 at or below the other, 0 between."""
     if not 0 <= background < foreground <= 1:
         raise InputError(
-            f"Quantiles need 0 ≤ background < foreground ≤ 1, not {background} and {foreground}; try 0.30, 0.95."
+            f"Quantiles need 0 ≤ background < foreground ≤ 1, not {background}, {foreground}; try 0.3, 0.95."
         )
     low, high = np.quantile(saliency, (background, foreground))
     if not low < high:  # so written, NaN is refused too
