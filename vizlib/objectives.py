@@ -9,6 +9,8 @@ Priors look at x = 255 · (image − mean), the papers' mean-subtracted 0–255 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from vizlib.backend import tf
 from vizlib.errors import InputError
 
@@ -163,11 +165,17 @@ def total_variation(*, beta=2.0, unit=1.0):
     return _term("total variation", _total_variation, prior=True, beta=float(beta), unit=float(unit))
 
 
+# a depthwise convolution takes both differences at a third of the time of two subtractions and their gradients
+_DIFFERENCES = np.zeros((2, 2, 3, 2), np.float32)
+_DIFFERENCES[0, 0], _DIFFERENCES[1, 0, :, 0], _DIFFERENCES[0, 1, :, 1] = -1, 1, 1
+
+
 def _total_variation(image, features, data, *, beta, unit):
-    x = 255.0 / unit * image
-    # a replicated last row differs by nothing: padding squares with zeros is the same, and its gradient is cheaper
-    down = tf.pad(tf.square(x[:, 1:] - x[:, :-1]), [[0, 0], [0, 1], [0, 0], [0, 0]])
-    square = down + tf.pad(tf.square(x[:, :, 1:] - x[:, :, :-1]), [[0, 0], [0, 0], [0, 1], [0, 0]])
+    x = tf.pad(255.0 / unit * image, [[0, 0], [0, 1], [0, 1], [0, 0]], "SYMMETRIC")
+    square = tf.square(tf.nn.depthwise_conv2d(x, _DIFFERENCES, (1, 1, 1, 1), "VALID"))  # (B, H, W, 3 · 2)
+    if beta == 2.0:
+        return tf.reduce_mean(tf.reduce_sum(square, axis=-1), axis=(1, 2))
+    square = square[..., 0::2] + square[..., 1::2]
     # below β = 2 the slope at zero is infinite; 1e-6 of a grey level squared keeps it finite
-    energy = square if beta == 2.0 else (square + 1e-6) ** (beta / 2) - 1e-6 ** (beta / 2)
+    energy = (square + 1e-6) ** (beta / 2) - 1e-6 ** (beta / 2)
     return tf.reduce_mean(tf.reduce_sum(energy, axis=-1), axis=(1, 2))
