@@ -1,10 +1,15 @@
 """The loop's promises: same seed, same image; losses fall; nothing compiles twice; runs do not disturb each other."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from vizlib import class_image, images, inversion, networks, objectives, optimise, recipes
+from vizlib import class_image, images, inversion, networks, objectives, optimise, recipes, resume
+from vizlib.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +157,75 @@ def test_the_estimate_grows_with_layers_and_steps(vgg, photo):
     few = inversion.estimate(vgg, photo, ["block1_conv2"], steps=10)
     more = inversion.estimate(vgg, photo, ["block1_conv2", "block2_conv2"], steps=1000)
     assert 0 < few["minutes"] < more["minutes"] and 0.1 < few["gigabytes"] < more["gigabytes"] + 0.5
+
+
+def _runs(keep, **options):
+    cut = networks.load("vgg16").features("block1_conv2")
+    target = objectives.match(cut(tf.constant(images.load("chelsea", size=32)[None])))
+    recipe = recipes.for_layer("fourier", networks.load("vgg16"), "block1_conv2", size=32)
+    return optimise.run(cut, target, recipe, **{"size": 32, "steps": 12, "every": 3, "keep": keep, **options})
+
+
+def test_a_stopped_run_goes_on_to_the_very_same_image(tmp_path):
+    whole = list(_runs(None))
+    part = _runs(tmp_path)
+    [next(part) for _ in range(3)]
+    part.close()
+    again = list(_runs(tmp_path))
+    assert [s.step for s in again] == [s.step for s in whole] == [0, 3, 6, 9, 12]
+    for one, other in zip(again, whole, strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+        assert one.terms == other.terms
+
+
+def test_a_kept_run_computes_only_what_is_missing(tmp_path, monkeypatch):
+    list(_runs(tmp_path))
+    monkeypatch.setattr(optimise, "_chunks", lambda *_: pytest.fail("a finished run computed again"))
+    assert list(_runs(tmp_path))[-1].step == 12
+
+
+@pytest.mark.parametrize("change", [{"seeds": (1,)}, {"steps": 13}, {"strength": 2.0}, {"every": 4}])
+def test_a_kept_run_belongs_to_its_parameters(tmp_path, change):
+    list(_runs(tmp_path))
+    list(_runs(tmp_path, **change))
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+
+
+def test_a_damaged_state_is_begun_anew(tmp_path):
+    first = optimise.last(_runs(tmp_path))
+    (path,) = tmp_path.glob("*.npz")
+    path.write_bytes(path.read_bytes()[:5000])
+    np.testing.assert_array_equal(optimise.last(_runs(tmp_path)).images, first.images)
+
+
+def test_a_state_that_would_unpickle_is_not_opened(tmp_path):
+    np.savez(tmp_path / "evil.npz", at=np.array([{"a": 1}], dtype=object))
+    assert resume.read(tmp_path / "evil.npz") == {}
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be kept"):
+        next(_runs(tmp_path / "file"))
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_loop
+for s in test_loop._runs({keep!r}, steps=400, every=100):
+    print(s.step, flush=True)
+"""
+
+
+def test_a_killed_process_loses_seconds_and_ends_at_the_same_image(tmp_path, monkeypatch):
+    script = KILLED.format(tests=str(Path(__file__).parent), keep=str(tmp_path / "killed"))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    while process.stdout.readline().strip() != "200":
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    (state,) = (tmp_path / "killed").glob("*.npz")
+    assert resume.read(state)["at"] >= 100
+    again, whole = (optimise.last(_runs(k, steps=400, every=100)) for k in (tmp_path / "killed", None))
+    np.testing.assert_array_equal(again.images, whole.images)

@@ -136,6 +136,8 @@ def test_class_score_writes_what_it_shows(tmp_path):
     [
         (INVERSION, {"layer": "block4_conv9"}, "did you mean block4_conv"),
         (CLASS_SCORE, {"classes": ["goldfisch"]}, "did you mean goldfish"),
+        (CLASS_SCORE, {"dataset": "pets"}, "leave it empty"),
+        (INVERSION, {"iterations": 0}, "at least 1"),
     ],
 )
 def test_a_wrong_value_stops_early_with_one_sentence(path, setting, words, tmp_path):

@@ -20,6 +20,7 @@ folding        batch norms folded into the convolutions before them
 saliency       which pixels a score depends on
 segment        from a saliency map to a mask and a box
 plots          arrays in, matplotlib axes out
+resume       a stopped run goes on where it was
 runs           what a notebook's run leaves behind
 """
 

@@ -1,7 +1,6 @@
 """The command line: `python -m vizlib doctor` says what works here."""
 
 import argparse
-import importlib.util
 import platform
 import sys
 from pathlib import Path
@@ -41,13 +40,6 @@ def _weights():
     return True, "weights as recorded: " + ", ".join(f"{n} ({s / 1e6:.1f} M)" for n, s in sizes.items()), ""
 
 
-def _photographs():
-    from vizlib import images
-
-    names = images.samples()
-    return len(names) >= 5, f"{len(names)} sample photographs: {', '.join(names)}", "restore data/images"
-
-
 def _kernel():
     from jupyter_client.kernelspec import KernelSpecManager
 
@@ -57,12 +49,7 @@ def _kernel():
     return own, f"Jupyter kernel python3 runs {command}", advice
 
 
-def _papermill():
-    found = all(importlib.util.find_spec(name) for name in ("papermill", "nbconvert", "ipywidgets"))
-    return found, "papermill, nbconvert and ipywidgets are installed", "pip install -r requirements.txt"
-
-
-CHECKS = (_python, _tensorflow, _processor, _memory, _weights, _photographs, _kernel, _papermill)
+CHECKS = (_python, _tensorflow, _processor, _memory, _weights, _kernel)
 
 
 def doctor(options):

@@ -4,40 +4,19 @@ Batch normalisations are folded into the convolutions before them when weights a
 (`data/convert_weights.py`), so a convolution here always has a bias and what follows it is its activation.
 """
 
+from collections import namedtuple
 from math import ceil
-from typing import NamedTuple
 
-
-class Stage(NamedTuple):
-    """One stage of inverted residuals: `repeats` blocks, the first of which has the stride."""
-
-    repeats: int
-    kernel: int
-    stride: int
-    expansion: int
-    channels: int
-
-
+# one stage of inverted residuals: `repeats` blocks, the first of which has the stride
+Stage = namedtuple("Stage", "repeats kernel stride expansion channels")
 # Tan & Le 2019, table 1; the "lite" variants leave out squeeze-excite, keep stem, head, first and last stage unscaled
-EFFICIENTNET = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(2, 5, 2, 6, 40),
-    Stage(3, 3, 2, 6, 80),
-    Stage(3, 5, 1, 6, 112),
-    Stage(4, 5, 2, 6, 192),
-    Stage(1, 3, 1, 6, 320),
-)
+EFFICIENTNET = tuple(Stage(*row) for row in (
+    (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320)))  # fmt: skip
 # Sandler et al. 2018, table 2
-MOBILENET_V2 = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(3, 3, 2, 6, 32),
-    Stage(4, 3, 2, 6, 64),
-    Stage(3, 3, 1, 6, 96),
-    Stage(3, 3, 2, 6, 160),
-    Stage(1, 3, 1, 6, 320),
-)
+MOBILENET_V2 = tuple(Stage(*row) for row in (
+    (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (3, 3, 2, 6, 32), (4, 3, 2, 6, 64), (3, 3, 1, 6, 96), (3, 3, 2, 6, 160),
+    (1, 3, 1, 6, 320)))  # fmt: skip
 
 
 def deepen(stages, factor):

@@ -59,13 +59,11 @@ class Fourier:
     """Sigmoid of a colour-decorrelated Fourier spectrum scaled by 1/f^decay (Distill 2017, appendix).
 
     Every frequency moves at a like rate, which turns the gradient's high-frequency noise into a picture.
-    spread: standard deviation of the start's coefficients; knee: cycles per image below which coefficients move
-    faster still, so that broad colour keeps pace; gain: factor on all of them.
+    spread: standard deviation of the start's coefficients; gain: factor on all of them.
     """
 
     spread: float = 0.01
     decay: float = 1.0
-    knee: float = 0.0
     gain: float = 1.0
 
     def start(self, seeds, size):
@@ -83,13 +81,13 @@ class Fourier:
 
     def _colours(self, spectrum):
         size = spectrum.shape[2]
-        scaled = spectrum * self.gain * _amplitudes(size, self.decay, self.knee)[..., None]
+        scaled = spectrum * self.gain * _amplitudes(size, self.decay)[..., None]
         pixels = tf.signal.irfft2d(tf.complex(scaled[..., 0], scaled[..., 1]), [size, size])
         return tf.einsum("bchw,dc->bhwd", pixels, tf.constant(COLOUR))
 
     def _spectrum(self, colours):
         pixels = np.einsum("bhwd,cd->bchw", colours, np.linalg.inv(COLOUR.astype(float)))
-        spectrum = np.fft.rfft2(pixels) / (self.gain * _amplitudes(colours.shape[1], self.decay, self.knee))
+        spectrum = np.fft.rfft2(pixels) / (self.gain * _amplitudes(colours.shape[1], self.decay))
         return [np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)]
 
     def project(self, parameters):
@@ -108,19 +106,19 @@ class FourierPixels(Fourier):
     mean: tuple = GREY
 
     def image(self, parameters):
-        """Parameters → images (B, H, W, 3), not clipped."""
-        return self._colours(parameters[0]) / 4.0 + tf.constant(self.mean, tf.float32)
+        """Parameters → images (B, H, W, 3), clipped to [0, 1]; the gradient passes as if they were not."""
+        x = self._colours(parameters[0]) / 4.0 + tf.constant(self.mean, tf.float32)
+        return x + tf.stop_gradient(tf.clip_by_value(x, 0.0, 1.0) - x)
 
     def encode(self, images):
         """Images (B, H, W, 3) → parameters."""
         return self._spectrum(4.0 * (np.asarray(images, np.float64) - self.mean))
 
 
-def _amplitudes(size, decay, knee):
-    """Scale of every rfft2 coefficient, (H, W/2 + 1): size / f^decay · (1 + knee / f) with f in cycles per image
-    inside the brackets and in cycles per pixel, at least 1/size, before them."""
-    frequency = np.maximum(np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]), 1 / size)
-    return (size / frequency**decay * (1 + knee / (size * frequency))).astype(np.float32)
+def _amplitudes(size, decay):
+    """Scale of every rfft2 coefficient, (H, W/2 + 1): size / f^decay, f in cycles per pixel, at least 1/size."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    return (size / np.maximum(frequency, 1 / size) ** decay).astype(np.float32)
 
 
 # --- views ------------------------------------------------------------------------------------------------------
@@ -129,24 +127,6 @@ def _amplitudes(size, decay, knee):
 def _each(function, images, seeds):
     """Stack of function(image, seed): each image of a batch has its own random view, as if it ran alone."""
     return tf.stack([function(images[i], seeds[i]) for i in range(images.shape[0])])
-
-
-def _offsets(seed, limit, amplitude, salt):
-    """Two whole numbers, uniform in −limit … limit, times an amplitude of 0 or 1."""
-    n = tf.random.stateless_uniform((2,), seed + [salt, 0], -limit, limit + 1, tf.int32)
-    return n * tf.cast(amplitude, tf.int32)
-
-
-@dataclass(frozen=True)
-class Roll:
-    """Circular shift by up to `pixels` in each direction."""
-
-    pixels: int
-    margin: int = 0
-
-    def __call__(self, images, seeds, amplitude):
-        """Images → rolled images of the same size."""
-        return _each(lambda x, s: tf.roll(x, _offsets(s, self.pixels, amplitude, 1), (0, 1)), images, seeds)
 
 
 @dataclass(frozen=True)
@@ -183,13 +163,9 @@ class Distort:
         """Images → distorted images of the same size."""
         matrices = _each(lambda x, s: self._matrix(s, amplitude, x.shape[0]), images, seeds)
         return tf.raw_ops.ImageProjectiveTransformV3(
-            images=images,
-            transforms=matrices,
-            output_shape=tf.shape(images)[1:3],
-            fill_value=0.5,
-            interpolation="BILINEAR",
-            fill_mode="CONSTANT",
-        )
+            images=images, transforms=matrices, output_shape=tf.shape(images)[1:3], fill_value=0.5,
+            interpolation="BILINEAR", fill_mode="CONSTANT",
+        )  # fmt: skip
 
     def _matrix(self, seed, amplitude, size):
         u = tf.random.stateless_uniform((2 + 2 * len(self.jitters),), seed + [3, 0], -1.0, 1.0) * amplitude

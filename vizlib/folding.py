@@ -9,8 +9,7 @@ from vizlib.backend import keras, tf
 def fold_batch_norms(model):
     """A flat model for inference in which every batch norm behind a linear convolution is a part of it.
 
-    So is a zero padding that "same" would do as well. Weights are shared and folded at each call, so the model follows
-    its original's training.
+    Weights are shared and folded at each call, so the model follows its original's training.
     """
     if not any(map(_is_norm, model.layers)):
         return model
@@ -19,9 +18,9 @@ def fold_batch_norms(model):
     def call(layer, *arguments, **options):
         source = made.get(id(arguments[0])) if _is_norm(layer) else None
         if source:  # what else uses the convolution keeps it; otherwise it drops out of the graph
-            return _folded(source[0], layer, source[1], made.get(id(source[1])))
+            return keras.layers.Lambda(partial(_convolve, source[0], layer))(source[1])
         y = layer(*arguments, **{k: v for k, v in options.items() if v is not None})
-        if _is_linear_convolution(layer) or type(layer) is keras.layers.ZeroPadding2D:
+        if _is_linear_convolution(layer):
             made[id(y)] = layer, arguments[0], y
         return y
 
@@ -37,28 +36,13 @@ def _is_linear_convolution(layer):
     return type(layer) in kinds and layer.activation is keras.activations.linear
 
 
-def _folded(layer, norm, x, before):
-    """The output of convolution and norm on x, which `before` may have padded."""
-    if before and _pads_as_same(before[0], layer, before[1].shape[1:3]):
-        return keras.layers.Lambda(partial(_convolve, layer, norm, "same"))(before[1])
-    return keras.layers.Lambda(partial(_convolve, layer, norm, layer.padding))(x)
-
-
-def _pads_as_same(pad, layer, size):
-    if type(pad) is not keras.layers.ZeroPadding2D or layer.padding != "valid" or None in size:
-        return False
-    geometry = zip(size, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True)
-    totals = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in geometry]
-    return all(tuple(p) == (t // 2, t - t // 2) for p, t in zip(pad.padding, totals, strict=True))
-
-
-def _convolve(layer, norm, padding, x):
+def _convolve(layer, norm, x):
     """conv(x, kernel · scale) + shift, where scale = γ / √(variance + ε)."""
     scale = tf.math.rsqrt(norm.moving_variance + norm.epsilon) * (norm.gamma if norm.scale else 1.0)
     shift = (norm.beta if norm.center else 0.0) + scale * ((layer.bias if layer.use_bias else 0.0) - norm.moving_mean)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     kernel = layer.kernel * (tf.reshape(scale, layer.kernel.shape[2:]) if depthwise else scale)
     convolve = keras.ops.depthwise_conv if depthwise else keras.ops.conv
-    y = convolve(x, kernel, strides=layer.strides, padding=padding, dilation_rate=layer.dilation_rate)
+    y = convolve(x, kernel, strides=layer.strides, padding=layer.padding, dilation_rate=layer.dilation_rate)
     # not `y + shift`: TensorFlow fuses convolution, bias and ReLU6 into one kernel only where it sees a BiasAdd
     return tf.nn.bias_add(y, shift)

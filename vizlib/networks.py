@@ -224,12 +224,6 @@ def efficientnet_lite(name, weights, *, depth=1.0, size=224):
     )
 
 
-def _mobilenet_v2(name, *, classes):
-    body = fill(architectures.inverted_residuals(architectures.MOBILENET_V2, classes=1, name=name), read_weights(name))
-    main = _blocks(body, architectures.MOBILENET_V2)
-    return wrap(body, preprocessing="tf", name=name, size=160, classes=classes, main=main)
-
-
 def _blocks(body, stages):
     """Stem, the output of every block, head: the layers of an inverted-residual network worth showing."""
     present = {layer.name for layer in body.layers}
@@ -240,21 +234,14 @@ def _blocks(body, stages):
 EMBEDDED = {
     "vgg16": _vgg16,
     "efficientnet_lite0": lambda: efficientnet_lite("efficientnet_lite0", read_weights("efficientnet_lite0")),
-    "mobilenet_v2_cats_vs_dogs": lambda: _mobilenet_v2("mobilenet_v2_cats_vs_dogs", classes=("cat", "dog")),
 }
 # keras.applications by name: (function's name, preprocessing); their weights are downloaded by Keras at first use
 DOWNLOADED = {
-    "vgg16_with_top": ("VGG16", "caffe"),
-    "vgg19": ("VGG19", "caffe"),
-    "resnet50": ("ResNet50", "caffe"),
-    "resnet50_v2": ("ResNet50V2", "tf"),
-    "inception_v3": ("InceptionV3", "tf"),
-    "xception": ("Xception", "tf"),
-    "mobilenet": ("MobileNet", "tf"),
-    "mobilenet_v2": ("MobileNetV2", "tf"),
-    "densenet121": ("DenseNet121", "torch"),
+    "vgg16_with_top": ("VGG16", "caffe"), "vgg19": ("VGG19", "caffe"), "resnet50": ("ResNet50", "caffe"),
+    "resnet50_v2": ("ResNet50V2", "tf"), "inception_v3": ("InceptionV3", "tf"), "xception": ("Xception", "tf"),
+    "mobilenet": ("MobileNet", "tf"), "mobilenet_v2": ("MobileNetV2", "tf"), "densenet121": ("DenseNet121", "torch"),
     "efficientnet_b0": ("EfficientNetB0", "0-255"),
-}
+}  # fmt: skip
 
 
 @functools.lru_cache(maxsize=4)

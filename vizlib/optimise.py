@@ -9,13 +9,17 @@ Strength, rates, targets and the number of steps are tensors, so turning a knob 
 import math
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
+from vizlib import resume
 from vizlib.backend import keras, tf
 from vizlib.errors import InputError
 from vizlib.parameters import number, positive_integer
+
+CHUNK, KEEP = 1.0, 5.0  # seconds: about the longest compiled call, and the longest between two states on disk
 
 
 @dataclass(frozen=True)
@@ -161,13 +165,17 @@ def _loop(fast, exact, objective, recipe, parameters):
     return key, loop
 
 
-def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, every=20, start=None, fast=None):
+def run(
+    cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, every=20, start=None, fast=None, keep=None
+):
     """Optimise a batch of images, one a seed; a generator of Snapshots: step 0, every `every`-th, and the last.
 
     cut: keras.Model from images to what the objective's terms look at (float32, for reports); fast: the same in
     another precision, for the steps. strength: factor on the recipe's priors. start: images (B, H, W, 3) to begin
-    from, instead of noise. Raises InputError for impossible numbers or a gradient that is zero; a loss that is not
-    finite ends the run with a warning, and the last snapshot is the best image so far.
+    from, instead of noise. keep: folder for the run's state: the same run, called again after it was stopped or
+    killed, gives the snapshots it had and goes on, at most about KEEP seconds back, to the very same image.
+    Raises InputError for impossible numbers or a gradient that is zero; a loss that is not finite ends the run with
+    a warning, and the last snapshot is the best image so far.
     """
     steps = positive_integer("iterations", recipe.steps if steps is None else steps)
     every = positive_integer("every", every)
@@ -176,12 +184,22 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
     parameters = _start(recipe, seeds, size, start)
     key, loop = _loop(fast or cut, cut, objective, recipe, parameters)
     loop.reset(parameters)
+    path = keep and Path(keep) / f"{_fingerprint(loop, objective, recipe, (tuple(seeds), steps, every, strength))}.npz"
     try:
-        yield from _snapshots(loop, objective, recipe, steps, every, seeds, strength)
+        yield from _snapshots(loop, objective, recipe, steps, every, seeds, strength, path)
     finally:
         _idle[key] = loop
         if len(_idle) > 6:
             _idle.pop(next(iter(_idle)))
+
+
+def _fingerprint(loop, objective, recipe, numbers):
+    """Of everything that decides a run's images: weights, layers, terms, recipe, start and numbers."""
+    layers = [layer.get_config() for model in (loop.exact, loop.fast) for layer in model.layers]
+    terms = [(t.name, t.options, t.weight) for t in objective.terms]
+    arrays = [*loop.exact.get_weights(), *(d.numpy() for t in objective.data for d in t)]
+    arrays += [np.asarray(v) for v in loop.parameters]
+    return resume.fingerprint(layers, terms, replace(recipe, priors=()), numbers, tf.__version__, *arrays)
 
 
 def _start(recipe, seeds, size, images):
@@ -193,34 +211,74 @@ def _start(recipe, seeds, size, images):
     return recipe.canvas.encode(np.pad(images, [(0, 0), *frame, (0, 0)], "reflect"))
 
 
-def _snapshots(loop, objective, recipe, steps, every, seeds, strength):
+def _snapshots(loop, objective, recipe, steps, every, seeds, strength, path):
     weights, data = objective.weights(strength=strength), objective.data
     schedule = [tf.constant(s(steps)) for s in (recipe.rates, recipe.amplitudes, recipe.keeps)]
-    seeds, begun, step, best = tf.constant(seeds, tf.int32), time.perf_counter(), 0, None
+    history, step, spent = _resumed(path, loop, objective, steps)
+    inputs, begun = (tf.constant(seeds, tf.int32), schedule, weights, data), time.perf_counter() - spent
 
     def snapshot():
         images, values = (t.numpy() for t in loop.report(weights, data))
-        return Snapshot(
-            step, steps, images, dict(zip(objective.names, values, strict=True)), time.perf_counter() - begun
-        )
+        values = dict(zip(objective.names, values, strict=True))
+        return Snapshot(step, steps, images, values, time.perf_counter() - begun)
 
-    start = best = snapshot()
-    yield best
+    if not history:
+        history = [snapshot()]
+        if path:  # now, so that a folder that cannot be written is told before a minute is spent
+            _keep(path, loop, step, 0.0, history)
+    yield from list(history)
     while step < steps:
-        goal = min(step + every, steps)
-        done, finite, largest = loop.advance(*map(tf.constant, (step, goal)), seeds, schedule, weights, data)
-        step = int(done)
+        goal, kept = min(step + every - step % every, steps), time.perf_counter()
+        for done in _chunks(loop, step, goal, inputs):
+            step, finite, largest = done
+            if path and finite and step < goal and time.perf_counter() - kept > KEEP:
+                kept = time.perf_counter()
+                _keep(path, loop, step, kept - begun, history)
         now = snapshot()
-        if finite and float(largest) == 0 and now.loss >= start.loss:
+        if finite and largest == 0 and now.loss >= history[0].loss:
             raise InputError(f"The gradient is zero at step {step}: what is asked for does not depend on the image, or "
                              "the start already has it; choose another layer, class, seed or start.")  # fmt: skip
         if not (finite and math.isfinite(now.loss)):
             warnings.warn(f"The loss was not finite at step {step}; the best image so far is kept: try a smaller "
                           "strength.", stacklevel=3)  # fmt: skip
-            yield best
+            yield min(history, key=lambda s: s.loss)
             return
-        best = min(best, now, key=lambda s: s.loss) if step < steps else now
+        # without a file to fill, only the first and the best are ever asked for again
+        history = [*history, now] if path else [history[0], min(history[-1], now, key=lambda s: s.loss)]
+        if path:
+            _keep(path, loop, step, now.seconds, history)
         yield now
+
+
+def _chunks(loop, step, goal, inputs):
+    """(step, finite, largest) after each compiled call of about CHUNK seconds, so that Ctrl-C is heard."""
+    chunk, finite = 1, True
+    while step < goal and finite:
+        before = time.perf_counter()
+        done, finite, largest = loop.advance(tf.constant(step), tf.constant(min(step + chunk, goal)), *inputs)
+        step, finite = int(done), bool(finite)
+        chunk = max(1, min(2 * chunk, int(chunk * CHUNK / (time.perf_counter() - before))))
+        yield step, finite, float(largest)
+
+
+def _keep(path, loop, step, seconds, history):
+    """The state after `step` and every snapshot so far, in one file."""
+    columns = {name: np.stack([getattr(s, name) for s in history]) for name in ("step", "seconds", "images")}
+    values = np.stack([list(s.values.values()) for s in history])
+    state = {f"v{k}": np.asarray(v) for k, v in enumerate(loop.state)}
+    resume.write(path, at=step, spent=seconds, values=values, **columns, **state)
+
+
+def _resumed(path, loop, objective, steps):
+    """(snapshots, step, seconds) of a run that was stopped, its state put back; ([], 0, 0.0) where there is none."""
+    file = resume.read(path) if path else {}
+    if not file:
+        return [], 0, 0.0
+    for k, variable in enumerate(loop.state):
+        variable.assign(file[f"v{k}"])
+    values = [dict(zip(objective.names, v, strict=True)) for v in file["values"]]
+    columns = zip(file["step"].tolist(), file["images"], values, file["seconds"].tolist(), strict=True)
+    return [Snapshot(k, steps, *rest) for k, *rest in columns], int(file["at"]), float(file["spent"])
 
 
 def last(snapshots):

@@ -17,7 +17,8 @@ from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_vari
 class Recipe:
     """How to optimise. `rate` times the schedule's factor is the learning rate of each step.
 
-    schedule: ((until, factor), …) piecewise constant, `until` as a fraction of all steps, or "cosine" (1 → 0);
+    schedule: ((until, factor), …) piecewise constant, `until` as a fraction of all steps, or "tail" (1, then straight
+    down to 0 over the last TAIL of them);
     views_until: the fraction of steps that see random views; priors: weighted, times the user's strength;
     optimizer: Keras class name and its options; rest: clear the optimiser's momentum whenever the rate changes.
     """
@@ -42,8 +43,8 @@ class Recipe:
     def rates(self, steps):
         """Learning rate of each step: float32 (steps,)."""
         t = (np.arange(steps) + 0.5) / steps
-        if self.schedule == "cosine":
-            return np.float32(self.rate * 0.5 * (1 + np.cos(np.pi * t)))
+        if self.schedule == "tail":
+            return np.float32(self.rate * np.minimum(1.0, (1 - t) / TAIL))
         untils, factors = zip(*self.schedule, strict=True)
         return np.float32(self.rate * np.array(factors)[np.searchsorted(untils, t)])
 
@@ -61,6 +62,7 @@ class Recipe:
 ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
 MOMENTUM = ("SGD", (("momentum", 0.9),))
 # mv2015: σ = 27098.1 for 227 × 227 × 3 values, so 68.9 a value; x/σ has unit norm
+TAIL = 0.4
 RMS_2015 = 27098.1 / np.sqrt(227 * 227 * 3)
 CALM = 0.3
 B, V = 80.0, 80.0 / 6.5  # mv2016: colour bound B and total-variation scale V = B / 6.5, on the 0–255 scale
@@ -104,14 +106,15 @@ def fourier(*, mean, size, depth, stride):
 
     The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
     Adam's epsilon grows to the size of those gradients that say nothing, which Adam would otherwise amplify to noise.
+    Its β2 is short, so that steps keep their length while gradients fall.
     """
     fine = 4.0 / stride
-    smooth = 3e-4 * fine**-4
+    smooth = 3e-4 * fine**-2.8
     priors = smooth * total_variation(beta=2, unit=V) + 0.1 * smooth * colour_norm(alpha=6, unit=B, mean=mean)
-    adam = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 6e-6 / fine**2)))
+    adam = ("Adam", (("beta_1", 0.9), ("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
     return Recipe(
-        "fourier", "this project", FourierPixels(mean=tuple(mean), knee=2.0), adam,
-        rate=0.08 * fine ** (2 / 3), steps=150, schedule="cosine", priors=priors,
+        "fourier", "this project", FourierPixels(mean=tuple(mean)), adam,
+        rate=0.065 * fine**1.2, steps=180, schedule="tail", priors=priors,
     )  # fmt: skip
 
 
