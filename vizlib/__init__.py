@@ -5,6 +5,7 @@ From the ground up (a module imports only from those above it):
 errors         the one kind of error that users read
 backend        TensorFlow and Keras, imported quietly
 parameters     notebook parameters as papermill hands them over, checked
+resume         a run on disk: what was stopped goes on where it was
 images         the image contract (float32 RGB in [0, 1]), the gate for files, samples
 architectures  the embedded networks, built empty
 graphs         Keras graphs taken apart and put together again
@@ -20,7 +21,6 @@ folding        batch norms folded into the convolutions before them
 saliency       which pixels a score depends on
 segment        from a saliency map to a mask and a box
 plots          arrays in, matplotlib axes out
-resume       a stopped run goes on where it was
 runs           what a notebook's run leaves behind
 """
 

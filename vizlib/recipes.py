@@ -109,12 +109,12 @@ def fourier(*, mean, size, depth, stride):
     Its β2 is short, so that steps keep their length while gradients fall.
     """
     fine = 4.0 / stride
-    smooth = 3e-4 * fine**-2.8
+    smooth = 8e-4 * fine**-2.1
     priors = smooth * total_variation(beta=2, unit=V) + 0.1 * smooth * colour_norm(alpha=6, unit=B, mean=mean)
     adam = ("Adam", (("beta_1", 0.9), ("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
     return Recipe(
         "fourier", "this project", FourierPixels(mean=tuple(mean)), adam,
-        rate=0.065 * fine**1.2, steps=180, schedule="tail", priors=priors,
+        rate=0.035 * fine**0.75, steps=180, schedule="tail", priors=priors,
     )  # fmt: skip
 
 
