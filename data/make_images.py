@@ -45,7 +45,7 @@ def class_names():
 def table():
     """A Markdown row a file: name, bytes, SHA-256."""
     files = [*sorted((DATA / "images").glob("*.jpg")), DATA / "imagenet_classes.json"]
-    files += sorted((DATA / "weights").glob("*.safetensors"))
+    files += sorted([*(DATA / "weights").glob("*.safetensors"), *(DATA / "weights").glob("*.json")])
     rows = ["| file | bytes | SHA-256 |", "|---|---|---|"]
     for path in files:
         content = path.read_bytes()

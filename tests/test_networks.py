@@ -1,7 +1,6 @@
 """The seam: preprocessing inside, layers cut anywhere, weights checked, every wrong name told in one sentence."""
 
 import json
-import shutil
 
 import keras
 import numpy as np
@@ -121,23 +120,54 @@ def test_wrong_names_are_told_with_near_ones(vgg, lite):
 
 
 @pytest.fixture
-def own_data(tmp_path, monkeypatch):
-    """A copy of the data folder's weights that a test may damage."""
-    (tmp_path / "weights").mkdir()
-    shutil.copy(images.data_path("weights", "efficientnet_lite0.safetensors"), tmp_path / "weights")
-    monkeypatch.setattr(images, "data_path", lambda *parts: tmp_path.joinpath(*parts))
-    return tmp_path / "weights/efficientnet_lite0.safetensors"
+def pair(tmp_path):
+    """A small network as it is written, in a folder of its own that a test may damage."""
+    network = networks.wrap(tiny(), preprocessing="caffe", classes=("a", "b", "c", "d"))
+    networks.write(network, tmp_path / "tiny")
+    return network, tmp_path / "tiny"
 
 
-def test_missing_altered_and_truncated_weights_are_told(own_data):
-    assert networks.read_weights("efficientnet_lite0")
-    content = own_data.read_bytes()
-    own_data.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert "damaged or altered" in sentence(networks.read_weights, "efficientnet_lite0")
-    own_data.write_bytes(content[:1000])
-    assert "damaged or altered" in sentence(networks.read_weights, "efficientnet_lite0")
-    own_data.unlink()
-    assert "missing" in sentence(networks.read_weights, "efficientnet_lite0")
+def test_a_written_network_comes_back(pair, lite):
+    network, path = pair
+    picture = RNG.random((8, 8, 3)).astype(np.float32)
+    for again in (networks.read(path), networks.load(f"{path}.json"), networks.load(f"{path}.safetensors")):
+        np.testing.assert_allclose(again.logits(picture), network.logits(picture), rtol=1e-2, atol=0.2)
+        assert all(getattr(again, key) == getattr(network, key) for key in networks.ABOUT)
+        assert again.layers == network.layers
+        for one, other in zip(
+            again.model.get_layer("preprocess").weights, network.model.get_layer("preprocess").weights
+        ):
+            np.testing.assert_array_equal(one, other)
+    networks.write(network, path, precision="float32")
+    np.testing.assert_allclose(networks.read(path).logits(picture), network.logits(picture), rtol=1e-6)
+    assert "block3a_add" not in lite.layers and lite.main[0] == "stem_relu" and "preprocess" not in lite.layers
+
+
+def test_missing_altered_and_truncated_networks_are_told(pair):
+    _, path = pair
+    weights, about = (path.with_suffix(suffix) for suffix in (".safetensors", ".json"))
+    content, text = weights.read_bytes(), about.read_text()
+    for damaged in (content[:-1] + bytes([content[-1] ^ 1]), content[:100], b""):
+        weights.write_bytes(damaged)
+        assert "damaged or altered" in sentence(networks.read, path)
+    weights.write_bytes(content)
+    for damaged in (text[:200], "[]", "{}", text.replace("Dense", "Dnse"), text.replace('"bias"', '"bases"')):
+        about.write_text(damaged)
+        assert "tells of no network" in sentence(networks.read, path)
+    about.unlink()
+    assert "tiny.json and tiny.safetensors" in sentence(networks.read, path)
+    about.write_text(text)
+    weights.unlink()
+    assert "is missing" in sentence(networks.read, path)
+
+
+def test_a_written_network_runs_no_code_of_its_own(pair):
+    _, path = pair
+    about = json.loads(path.with_suffix(".json").read_text())
+    evil = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x)])
+    about["model"] = json.loads(evil.to_json())
+    path.with_suffix(".json").write_text(json.dumps(about))
+    assert "tells of no network" in sentence(networks.read, path)
 
 
 def test_networks_that_need_a_download_say_so_when_it_fails(monkeypatch):
@@ -146,7 +176,7 @@ def test_networks_that_need_a_download_say_so_when_it_fails(monkeypatch):
 
     monkeypatch.setattr(keras.applications, "VGG19", offline)
     told = sentence(networks.load, "vgg19")
-    assert "vgg19 needs weights" in told and "vgg16 or efficientnet_lite0" in told
+    assert "vgg19 needs weights" in told and " or vgg16" in told
 
 
 def test_every_downloadable_network_exists_in_keras():

@@ -2,26 +2,26 @@
 
 From the ground up (a module imports only from those above it):
 
-errors         the one kind of error that users read
-backend        TensorFlow and Keras, imported quietly
-parameters     notebook parameters as papermill hands them over, checked
-resume         a run on disk: what was stopped goes on where it was
-images         the image contract (float32 RGB in [0, 1]), the gate for files, samples
-architectures  the embedded networks, built empty
-graphs         Keras graphs taken apart and put together again
-networks       pretrained networks with their preprocessing inside, cut at any layer
-objectives     class score, feature match, priors; composed with + and *
-canvas         what is optimised and how it becomes an image; random views of it
-recipes        the papers' settings as data
-optimise       the compiled loop: a generator of snapshots
-metrics        feature error, similarity, consistency: arrays in, numbers out
-inversion      images from a layer's features (Mahendran & Vedaldi)
-class_image    images that maximise a class score (Simonyan et al.)
-folding        batch norms folded into the convolutions before them
-saliency       which pixels a score depends on
-segment        from a saliency map to a mask and a box
-plots          arrays in, matplotlib axes out
-runs           what a notebook's run leaves behind
+errors       the one kind of error that users read
+backend      TensorFlow and Keras, imported quietly
+parameters   notebook parameters as papermill hands them over, checked
+resume       a run on disk: what was stopped goes on where it was
+images       the image contract (float32 RGB in [0, 1]), the gate for files, samples
+graphs       Keras graphs taken apart and put together again
+networks     pretrained networks with their preprocessing inside, cut at any layer
+objectives   class score, feature match, priors; composed with + and *
+canvas       what is optimised and how it becomes an image; random views of it
+recipes      the papers' settings as data
+optimise     the compiled loop: a generator of snapshots
+metrics      feature error, similarity, consistency: arrays in, numbers out
+inversion    images from a layer's features (Mahendran & Vedaldi)
+class_image  images that maximise a class score (Simonyan et al.)
+folding      batch norms folded into the convolutions before them
+saliency     which pixels a score depends on
+training     fine-tuning on photographs
+segment      from a saliency map to a mask and a box
+plots        arrays in, matplotlib axes out
+runs         what a notebook's run leaves behind
 """
 
 __version__ = "0.1.0"

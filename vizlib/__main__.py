@@ -36,7 +36,7 @@ def _memory():
 def _weights():
     from vizlib import networks
 
-    sizes = {name: sum(w.size for w in networks.read_weights(name).values()) for name in networks.SHA256}
+    sizes = {name: networks.load(name).model.count_params() for name in networks.embedded()}
     return True, "weights as recorded: " + ", ".join(f"{n} ({s / 1e6:.1f} M)" for n, s in sizes.items()), ""
 
 

@@ -14,17 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load as parse_safetensors
+import safetensors.numpy
+from scipy.special import softmax
 
-from vizlib import architectures, graphs, images
+from vizlib import graphs, images
 from vizlib.backend import keras
 from vizlib.errors import InputError, unknown
 
-# SHA-256 of the embedded weights; data/README.md tells where each file comes from
-SHA256 = {
-    "vgg16": "195e81c83ba82852cbdc471db04a6e7a7f45b42d32b80fb2d35a4a83a1cf3168",
-    "efficientnet_lite0": "e1e3be14dd3df95fb61c606804c2b0ae302ff531e242e6f739b105459ebe0aa1",
-}
 # what each family does to a 0–255 RGB image: (scale, mean in RGB order, whether channels are reversed afterwards)
 PREPROCESSING = {
     "0-1": (1 / 255, (0.0, 0.0, 0.0), False),
@@ -34,6 +30,9 @@ PREPROCESSING = {
     "caffe": (1.0, (123.68, 116.779, 103.939), True),  # VGG's own: BGR, minus the ImageNet mean colour
     "torch": ((1 / 58.395, 1 / 57.12, 1 / 57.375), (123.675, 116.28, 103.53), False),
 }
+
+
+ABOUT = ("name", "size", "mean", "classes", "main")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +81,7 @@ class Network:
 
     def top(self, image, *, k=5):
         """The k most probable classes of an image as (name, probability), best first."""
-        logits = self.logits(image).astype(float)
-        if len(logits) == 1:
-            logits = np.array([0.0, logits[0]])
-        p = np.exp(logits - logits.max())
-        p /= p.sum()
+        p = probabilities(self.logits(image))
         return [(self.classes[i], float(p[i])) for i in np.argsort(-p)[:k]]
 
     def class_index(self, name):
@@ -114,6 +109,12 @@ class Network:
         names = self.main if layer in self.main else self.layers
         self.features(layer)
         return (names.index(layer) + 1) / len(names)
+
+
+def probabilities(logits):
+    """Softmax of logits (…, n), or of 0 and the one logit (…, 1): float64 (…, n or 2)."""
+    logits = np.asarray(logits, float)
+    return softmax(np.concatenate([0 * logits, logits], axis=-1) if logits.shape[-1] == 1 else logits, axis=-1)
 
 
 def _find_class(wanted, names, shown):
@@ -176,32 +177,55 @@ def wrap(model, *, preprocessing, name=None, classes=(), main=(), size=None):
     if len(full.output.shape) == 2 and not classes:
         n = full.output.shape[-1]
         classes = tuple(f"class {i}" for i in range(max(n, 2)))
-    side = size or model.inputs[0].shape[1] or 224
-    mean = tuple(float(m) / 255 for m in mean)
+    about = {"size": size or model.inputs[0].shape[1] or 224, "mean": [float(m) / 255 for m in mean]}
+    return _network(full, outputs, **about, name=name or model.name, classes=classes, main=main)
+
+
+def _network(model, outputs, *, name, size, mean, classes, main):
     kept = {n: t for n, t in outputs.items() if len(getattr(t, "shape", ())) in (2, 4)}
     spatial = tuple(n for n, t in kept.items() if len(t.shape) == 4)
-    return Network(name or model.name, full, side, mean, kept, tuple(classes), tuple(main) or spatial)
+    return Network(name, model, size, tuple(mean), kept, tuple(classes), tuple(main) or spatial)
 
 
-def read_weights(name):
-    """An embedded weight file as {"layer/kernel": array, …}; InputError where it is missing or altered."""
-    path = images.data_path("weights", f"{name}.safetensors")
-    if not path.is_file():
-        raise InputError(f"The weights {path.name} are missing from {path.parent.name}/; restore them from the "
-                         "repository or with data/convert_weights.py.")  # fmt: skip
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != SHA256[name]:
-        raise InputError(f"The weights {path.name} are damaged or altered (their SHA-256 is not the recorded one); "
-                         "restore the file from the repository.")  # fmt: skip
-    return parse_safetensors(content)
+def write(network, path, *, precision="float16"):
+    """Write a network as `path`.safetensors, its weights in this precision, and `path`.json, all else about it."""
+    weights = {f"{layer.name}/{w.name}": np.asarray(w) for layer in network.model.layers for w in layer.weights}
+    exact = {part: weights.pop(f"preprocess/{part}").ravel().tolist() for part in ("kernel", "bias")}
+    content = safetensors.numpy.save({k: np.ascontiguousarray(v, precision) for k, v in sorted(weights.items())})
+    about = {key: getattr(network, key) for key in ABOUT} | {"preprocess": exact}
+    about |= {"sha256": hashlib.sha256(content).hexdigest(), "model": json.loads(network.model.to_json())}
+    Path(f"{path}.safetensors").write_bytes(content)
+    Path(f"{path}.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
 
 
-def fill(model, weights):
-    """Put {"layer/kernel": …, "layer/bias": …} into a model's layers of these names; gives the model."""
+def read(path):
+    """The Network that `write` left at a path, with or without a suffix; InputError where it is missing or altered."""
+    path = Path(str(path).removesuffix(".safetensors").removesuffix(".json")).expanduser()
+    try:
+        about = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+        content = Path(f"{path}.safetensors").read_bytes()
+        whole = hashlib.sha256(content).hexdigest() == about["sha256"]
+        network = _restored(about, content) if whole else None
+    except OSError as error:
+        raise InputError(f"The network {path.name} is missing or cannot be read ({error.strerror}); it needs "
+                         f"{path.name}.json and {path.name}.safetensors side by side.") from None  # fmt: skip
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path.name}.json tells of no network ({type(error).__name__}); restore the file from where "
+                         "it came.") from None  # fmt: skip
+    if not whole:
+        raise InputError(f"The weights {path.name}.safetensors are damaged or altered (their SHA-256 is not the "
+                         "recorded one); restore the file from where it came.")  # fmt: skip
+    return network
+
+
+def _restored(about, content):
+    weights = safetensors.numpy.load(content)
+    weights |= {f"preprocess/{part}": np.float32(numbers) for part, numbers in about["preprocess"].items()}
+    model = keras.saving.deserialize_keras_object(about["model"], safe_mode=True)
     for layer in model.layers:
-        if layer.weights:
-            layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
-    return model
+        layer.set_weights([weights[f"{layer.name}/{w.name}"].reshape(w.shape) for w in layer.weights])
+    outputs = {layer.name: layer.output for layer in model.layers[1:] if layer.name != "preprocess"}
+    return _network(model, outputs, **{key: about[key] for key in ABOUT})
 
 
 @functools.cache
@@ -210,31 +234,11 @@ def imagenet_classes():
     return tuple(json.loads(images.data_path("imagenet_classes.json").read_text(encoding="utf-8")))
 
 
-def _vgg16():
-    body = fill(architectures.vgg16_body(), read_weights("vgg16"))
-    return wrap(body, preprocessing="caffe", name="vgg16", size=224)
+def embedded():
+    """Names of the networks that are shipped, sorted."""
+    return tuple(sorted(path.stem for path in images.data_path("weights").glob("*.json")))
 
 
-def efficientnet_lite(name, weights, *, depth=1.0, size=224):
-    """EfficientNet-Lite with ImageNet classes from converted weights; depth: 1.0 for Lite0, 1.1 for Lite1."""
-    stages = architectures.deepen(architectures.EFFICIENTNET, depth)
-    body = fill(architectures.inverted_residuals(stages, classes=1000, name=name), weights)
-    return wrap(
-        body, preprocessing="lite", name=name, size=size, classes=imagenet_classes(), main=_blocks(body, stages)
-    )
-
-
-def _blocks(body, stages):
-    """Stem, the output of every block, head: the layers of an inverted-residual network worth showing."""
-    present = {layer.name for layer in body.layers}
-    ends = [f"{b}_add" if f"{b}_add" in present else f"{b}_project" for b in architectures.block_names(stages)]
-    return ("stem_relu", *ends, "head_relu")
-
-
-EMBEDDED = {
-    "vgg16": _vgg16,
-    "efficientnet_lite0": lambda: efficientnet_lite("efficientnet_lite0", read_weights("efficientnet_lite0")),
-}
 # keras.applications by name: (function's name, preprocessing); their weights are downloaded by Keras at first use
 DOWNLOADED = {
     "vgg16_with_top": ("VGG16", "caffe"), "vgg19": ("VGG19", "caffe"), "resnet50": ("ResNet50", "caffe"),
@@ -246,19 +250,21 @@ DOWNLOADED = {
 
 @functools.lru_cache(maxsize=4)
 def load(name):
-    """A Network by name: embedded (needs nothing else) or from keras.applications (downloaded once by Keras).
+    """A Network by name: shipped, or from keras.applications (downloaded once by Keras); or the path of a written one.
 
     Raises InputError for an unknown name, altered weights, or weights that cannot be downloaded.
     """
-    if name in EMBEDDED:
-        return EMBEDDED[name]()
+    if name in embedded():
+        return read(images.data_path("weights", name))
+    if Path(name).suffix in (".json", ".safetensors"):
+        return read(name)
     if name not in DOWNLOADED:
-        raise unknown("network", name, (*EMBEDDED, *DOWNLOADED))
+        raise unknown("network", name, (*embedded(), *DOWNLOADED), hint="(or give the path of a written network)")
     function, preprocessing = DOWNLOADED[name]
     try:
         model = getattr(keras.applications, function)(weights="imagenet", classifier_activation=None)
     except Exception as error:  # Keras raises bare Exception for a failed download
-        here = " or ".join(EMBEDDED)
+        here = " or ".join(embedded())
         raise InputError(f"{name} needs weights that Keras downloads at first use, and that failed ({_first(error)}); "
                          f"connect to a network once, or use {here}, which are here.") from None  # fmt: skip
     return wrap(model, preprocessing=preprocessing, name=name, classes=imagenet_classes())

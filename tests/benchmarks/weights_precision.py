@@ -10,17 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from vizlib import images, networks
 from vizlib.backend import keras
-
-network_of = {
-    "vgg16": lambda weights: networks.wrap(
-        networks.fill(networks.architectures.vgg16_body(), weights), preprocessing="caffe", name="vgg16"
-    ),
-    "efficientnet_lite0": lambda weights: networks.efficientnet_lite("efficientnet_lite0", weights),
-}
 
 
 def features(network, photographs):
@@ -32,11 +24,11 @@ def features(network, photographs):
 
 def main():
     photographs = np.stack([images.load(name, size=224) for name in images.samples()])
-    for name, build in network_of.items():
-        half, full = networks.read_weights(name), load_file(Path(sys.argv[1]) / f"{name}.safetensors")
-        pairs = zip(*(features(build(w), photographs) for w in (half, full)), strict=True)
+    for name in ("vgg16", "efficientnet_lite0"):
+        half, full = networks.load(name), networks.read(Path(sys.argv[1]) / name)
+        pairs = zip(*(features(n, photographs) for n in (half, full)), strict=True)
         changes = [float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in pairs]
-        labels = [*build(half).main, "logits"][: len(changes)]
+        labels = [*half.main, "logits"][: len(changes)]
         worst = int(np.argmax(changes))
         print(f"{name}: {len(changes)} outputs, largest change {changes[worst]:.1e} at {labels[worst]}")
 

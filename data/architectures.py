@@ -1,7 +1,7 @@
-"""The two shapes of embedded network, built empty: VGG16 and stacks of inverted residuals.
+"""The shapes of the shipped networks, built empty: VGG16 and stacks of inverted residuals.
 
-Batch normalisations are folded into the convolutions before them when weights are converted
-(`data/convert_weights.py`), so a convolution here always has a bias and what follows it is its activation.
+`convert_weights.py` folds batch normalisations into the convolutions before them, so a convolution here always has a
+bias and what follows it is its activation.
 """
 
 from collections import namedtuple
@@ -38,8 +38,9 @@ def vgg16_body():
     return keras.Model(body.input, body.output, name="vgg16")
 
 
-def inverted_residuals(stages, *, classes, head="predictions", name):
-    """EfficientNet-Lite or MobileNetV2 with folded batch norms: keras.Model, (B, H, W, 3) → (B, classes) logits."""
+def inverted_residuals(stages, *, name, classes=0):
+    """EfficientNet-Lite or MobileNetV2 with folded batch norms: keras.Model, (B, H, W, 3) → (B, classes) logits, or
+    without classes the last grid of features."""
     import keras
     from keras import layers
 
@@ -50,8 +51,16 @@ def inverted_residuals(stages, *, classes, head="predictions", name):
         for r in range(stage.repeats):
             x = _inverted_residual(x, stage, stride=1 if r else stage.stride, name=next(names))
     x = _convolution(x, 1280, 1, name="head")
-    x = layers.GlobalAveragePooling2D(name="average")(x)
-    return keras.Model(image, layers.Dense(classes, name=head)(x), name=name)
+    if classes:
+        x = layers.Dense(classes, name="predictions")(layers.GlobalAveragePooling2D(name="average")(x))
+    return keras.Model(image, x, name=name)
+
+
+def blocks(body, stages):
+    """Stem, the output of every block, head: the layers of an inverted-residual network worth showing."""
+    present = {layer.name for layer in body.layers}
+    ends = [f"{b}_add" if f"{b}_add" in present else f"{b}_project" for b in block_names(stages)]
+    return ("stem_relu", *ends, "head_relu")
 
 
 def _convolution(x, channels, kernel, *, name, strides=1):
