@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vizlib import class_image, images, inversion, networks, objectives, optimise, recipes, resume
+from vizlib import class_image, files, images, inversion, networks, objectives, optimise, recipes
 from vizlib.errors import InputError
 
 
@@ -200,12 +200,12 @@ def test_a_damaged_state_is_begun_anew(tmp_path):
 
 def test_a_state_that_would_unpickle_is_not_opened(tmp_path):
     np.savez(tmp_path / "evil.npz", at=np.array([{"a": 1}], dtype=object))
-    assert resume.read(tmp_path / "evil.npz") == {}
+    assert files.read_arrays(tmp_path / "evil.npz") == {}
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be kept"):
+    with pytest.raises(InputError, match="cannot be written"):
         next(_runs(tmp_path / "file"))
 
 
@@ -226,6 +226,6 @@ def test_a_killed_process_loses_seconds_and_ends_at_the_same_image(tmp_path, mon
     process.kill()
     process.wait()
     (state,) = (tmp_path / "killed").glob("*.npz")
-    assert resume.read(state)["at"] >= 100
+    assert files.read_arrays(state)["at"] >= 100
     again, whole = (optimise.last(_runs(k, steps=400, every=100)) for k in (tmp_path / "killed", None))
     np.testing.assert_array_equal(again.images, whole.images)

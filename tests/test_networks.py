@@ -149,16 +149,16 @@ def test_missing_altered_and_truncated_networks_are_told(pair):
     content, text = weights.read_bytes(), about.read_text()
     for damaged in (content[:-1] + bytes([content[-1] ^ 1]), content[:100], b""):
         weights.write_bytes(damaged)
-        assert "damaged or altered" in sentence(networks.read, path)
+        assert "SHA-256" in sentence(networks.read, path)
     weights.write_bytes(content)
     for damaged in (text[:200], "[]", "{}", text.replace("Dense", "Dnse"), text.replace('"bias"', '"bases"')):
         about.write_text(damaged)
-        assert "tells of no network" in sentence(networks.read, path)
+        assert "The network tiny cannot be read (" in sentence(networks.read, path)
     about.unlink()
     assert "tiny.json and tiny.safetensors" in sentence(networks.read, path)
     about.write_text(text)
     weights.unlink()
-    assert "is missing" in sentence(networks.read, path)
+    assert "No such file" in sentence(networks.read, path)
 
 
 def test_a_written_network_runs_no_code_of_its_own(pair):
@@ -167,7 +167,7 @@ def test_a_written_network_runs_no_code_of_its_own(pair):
     evil = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x)])
     about["model"] = json.loads(evil.to_json())
     path.with_suffix(".json").write_text(json.dumps(about))
-    assert "tells of no network" in sentence(networks.read, path)
+    assert "Lambda" in sentence(networks.read, path)
 
 
 def test_networks_that_need_a_download_say_so_when_it_fails(monkeypatch):

@@ -1,6 +1,7 @@
-"""The command line: `python -m vizlib doctor` says what works here."""
+"""The command line: `python -m vizlib doctor` says what works here, `… finetune` trains on photographs."""
 
 import argparse
+import dataclasses
 import platform
 import sys
 from pathlib import Path
@@ -21,9 +22,8 @@ def _tensorflow():
 def _processor():
     from vizlib import networks
 
-    if networks.bfloat16_computes():
-        return True, "the processor computes in bfloat16: VGG16 runs at its fastest", ""
-    return True, "the processor has no bfloat16: everything runs in float32, VGG16 about half as fast", ""
+    slow = "the processor has no bfloat16: everything runs in float32, VGG16 about half as fast"
+    return True, "the processor computes in bfloat16" if networks.bfloat16_computes() else slow, ""
 
 
 def _memory():
@@ -65,10 +65,34 @@ def doctor(options):
     return failures
 
 
+def finetune(given):
+    """Train a copy of a network on photographs and write it; print what was read and how good the written one is."""
+    from vizlib import networks, runs, training
+
+    network = networks.load(given.network)
+    runs.folder(Path(given.out).parent)  # rather fail now than after the training
+    data = training.dataset(given.folder, size=given.size or network.size, seed=given.seed)
+    train, held = (len(part[1]) for part in data[:2])
+    print(f"{train} photographs to train on, {held} held out, {len(data.skipped)} skipped", *data.skipped, sep="\n  ")
+    tuned, _ = training.finetune(network, data, frozen_below=given.frozen_below, epochs=given.epochs, seed=given.seed)
+    networks.write(dataclasses.replace(tuned, name=Path(given.out).name), given.out)
+    accuracy, confusion, _ = training.evaluate(networks.read(given.out), *data.validation[:2])
+    print(f"{given.out}.json: {accuracy:.2%} of the {held} held out are right; {data.classes}: {confusion.tolist()}")
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m vizlib", description="Visualizing CNNs")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("doctor", help="what works on this machine, a line each").set_defaults(run=doctor)
+    tune = commands.add_parser("finetune", help="train on photographs, one sub-folder a class")
+    tune.set_defaults(run=finetune)
+    tune.add_argument("folder", help="or tfds:NAME")
+    tune.add_argument("--out", required=True, help="path of the two files to write, without suffix")
+    tune.add_argument("--network", default="mobilenet_v2_cats_vs_dogs", help="name or path")
+    tune.add_argument("--frozen-below", default="block5a_expand", help="first layer that is trained, or its index")
+    tune.add_argument("--epochs", nargs=2, default=(3, 12), metavar=("HEAD", "ALL"), help="at most")
+    tune.add_argument("--size", type=int, help="px, by default the network's own")
+    tune.add_argument("--seed", type=int, default=0)
     return parser
 
 
@@ -77,7 +101,7 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     try:
         return min(options.run(options) or 0, 1)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"vizlib: {error}", file=sys.stderr)
         return 2
 

@@ -121,9 +121,6 @@ def _amplitudes(size, decay):
     return (size / np.maximum(frequency, 1 / size) ** decay).astype(np.float32)
 
 
-# --- views ------------------------------------------------------------------------------------------------------
-
-
 def _each(function, images, seeds):
     """Stack of function(image, seed): each image of a batch has its own random view, as if it ran alone."""
     return tf.stack([function(images[i], seeds[i]) for i in range(images.shape[0])])

@@ -15,8 +15,7 @@ def maximise(network, classes, *, recipe="distill2017", size=None, seeds=(0,), p
     classes = [classes] if isinstance(classes, str | int | np.integer) else list(classes)
     seeds = list(seeds) * len(classes) if len(seeds) == 1 else list(seeds)
     if not seeds or len(classes) not in (1, len(seeds)):
-        raise InputError(f"{len(classes)} classes and {len(seeds)} seeds make no batch: give one of either, "
-                         "or as many of each.")  # fmt: skip
+        raise InputError(f"{len(classes)} classes and {len(seeds)} seeds make no batch: give as many of each, or one.")
     directions = np.stack([network.direction(c) for c in classes])
     size = size or network.size
     if isinstance(recipe, str):

@@ -19,21 +19,6 @@ def unknown(kind, value, choices, *, hint=""):
     """
     choices = [str(c) for c in choices]
     near = difflib.get_close_matches(str(value), choices, n=3, cutoff=0.5)
-    if near:
-        advice = f"did you mean {' or '.join(near)}?"
-    elif len(choices) <= 12:
-        advice = f"choose one of {', '.join(choices)}."
-    else:
-        advice = f"choose one of {', '.join(choices[:8])}, … ({len(choices)} in all)."
+    some = choices if len(choices) <= 12 else [*choices[:8], f"… ({len(choices)} in all)"]
+    advice = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(some)}."
     return InputError(f"Unknown {kind} {str(value)[:80]!r}: {advice}{' ' + hint if hint else ''}")
-
-
-def positive_integer(name, value):
-    """`value` as an int of at least 1; InputError, naming the parameter, for all else."""
-    try:
-        whole = int(value) if float(value) == int(float(value)) and not isinstance(value, bool) else 0
-    except (TypeError, ValueError, OverflowError):
-        whole = 0
-    if whole < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, not {value!r}; try {name}=200.")
-    return whole

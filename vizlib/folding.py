@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from vizlib import graphs
 from vizlib.backend import keras, tf
+
+CONVOLUTIONS = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
 
 
 def fold_batch_norms(model):
@@ -20,20 +21,15 @@ def fold_batch_norms(model):
         if source:  # what else uses the convolution keeps it; otherwise it drops out of the graph
             return keras.layers.Lambda(partial(_convolve, source[0], layer))(source[1])
         y = layer(*arguments, **{k: v for k, v in options.items() if v is not None})
-        if _is_linear_convolution(layer):
+        if type(layer) in CONVOLUTIONS and layer.activation is keras.activations.linear:
             made[id(y)] = layer, arguments[0], y
         return y
 
-    return keras.models.clone_model(model, clone_function=graphs.same, call_function=call)
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def _is_norm(layer):
     return type(layer) is keras.layers.BatchNormalization and layer.axis in (-1, 3)
-
-
-def _is_linear_convolution(layer):
-    kinds = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
-    return type(layer) in kinds and layer.activation is keras.activations.linear
 
 
 def _convolve(layer, norm, x):

@@ -64,11 +64,6 @@ def is_graph(layer):
     return isinstance(layer, keras.Sequential) or type(layer).__name__ == "Functional"
 
 
-def same(layer):
-    """The layer itself: weights and all are shared."""
-    return layer
-
-
 def copy(layer, **changes):
     """A new layer of the same configuration but for `changes`; its weights are set when it is first called."""
     return type(layer).from_config({**layer.get_config(), **changes})
@@ -98,7 +93,7 @@ def without_softmax(model):
     squashing = (keras.activations.softmax, keras.activations.sigmoid)
     ends = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in squashing
     if not ends:
-        return same
+        return lambda layer: layer
     warnings.warn(f"{model.name} ends in probabilities; its logits before {last.name} are used.", stacklevel=3)
     bare = None if not getattr(last, "weights", None) else {"activation": None}
     return lambda layer: layer if layer is not last else bare and copy(layer, **bare)

@@ -1,15 +1,14 @@
 """Pictures in and out under one contract: float32 RGB, (H, W, 3), in [0, 1], never rescaled by their own extremes."""
 
 import io
-import itertools
 import os
-import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from vizlib import files
 from vizlib.errors import InputError, unknown
 
 MAX_PIXELS, MIN_SIDE = 50_000_000, 8
@@ -21,7 +20,7 @@ BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, Ar
 WHITE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "F": 1}
 # how EXIF orientations 2 to 8 are turned upright (ImageOps.exif_transpose fails where other EXIF tags are broken)
 UPRIGHT = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
-QUALITIES, SHARES = {"png": (100,), "jpeg": (95, 85, 70, 50), "jpg": (95, 85, 70, 50)}, (1, 0.7, 0.5, 0.35, 0.25, 0.1)
+FORMATS = ("png", "jpeg", "jpg")
 RESHAPING = {2: "stack grey, np.dstack([image] * 3)", 3: "three colours come last (np.moveaxis)", 4: "pass image[0]"}
 
 
@@ -124,30 +123,18 @@ def to_uint8(image):
     return np.rint(np.clip(np.asarray(image, np.float32), 0, 1) * 255).astype(np.uint8)
 
 
-def encode(image, *, format="png", limit=None):
-    """The image as bytes of a PNG or JPEG; `limit` (bytes) lowers a JPEG's quality, then the size, until it fits."""
-    if format not in QUALITIES:
-        raise unknown("picture format", format, QUALITIES)
-    picture = Image.fromarray(to_uint8(check(image)))
-    for share, quality in itertools.product(SHARES, QUALITIES[format]):
-        stream = io.BytesIO()
-        ImageOps.scale(picture, share).save(stream, format.replace("jpg", "jpeg"), quality=quality, subsampling=0)
-        if limit is None or stream.tell() <= limit:
-            return stream.getvalue()
-    raise InputError(f"No picture fits into limit={limit!r} bytes: allow more, such as limit=200_000.")
+def encode(image, *, format="png"):
+    """The image as bytes of a PNG or JPEG."""
+    if format not in FORMATS:
+        raise unknown("picture format", format, FORMATS)
+    stream, picture = io.BytesIO(), Image.fromarray(to_uint8(check(image)))
+    picture.save(stream, format.replace("jpg", "jpeg"), quality=95, subsampling=0)
+    return stream.getvalue()
 
 
 def save(image, path):
     """Write an image as .png, .jpg or .jpeg, whole or not at all; a missing folder is made."""
-    path = Path(path)
-    data = encode(image, format=path.suffix.lower().lstrip("."))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-            Path(folder, path.name).write_bytes(data)
-            os.replace(Path(folder, path.name), path)
-    except OSError as error:
-        raise InputError(f"{str(path)[-80:]!r} cannot be written ({error.strerror}): choose another folder.") from None
+    files.write(path, encode(image, format=Path(path).suffix.lower().lstrip(".")))
 
 
 def save_gif(frames, path, *, milliseconds=120, size=128):

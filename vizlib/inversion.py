@@ -1,5 +1,6 @@
 """Images from features (Mahendran & Vedaldi 2015, 2016): what does a layer still know of a photograph?"""
 
+import numpy as np
 import psutil
 
 from vizlib import images, networks, objectives, optimise, recipes
@@ -56,10 +57,8 @@ def estimate(network, image, layers, *, recipe="fourier", steps=200, seeds=(0,))
 
 def _costs(network, layer, image):
     """Multiplications, and numbers held for the way back, of one pass up to `layer`."""
-    multiplications = held = 0
-    for part in network.features(layer).layers:
-        area = (image.shape[0] / network.stride(part.name)) ** 2 if part.name in network.layers else 0
-        channels = network.outputs[part.name].shape[-1] if area else 0
-        multiplications += area * part.kernel.shape.num_elements() if hasattr(part, "kernel") else area * channels
-        held += area * channels
-    return multiplications, held
+    parts = [part for part in network.features(layer).layers if part.name in network.layers]
+    cells = np.array([(image.shape[0] / network.stride(part.name)) ** 2 for part in parts])
+    channels = [network.outputs[part.name].shape[-1] for part in parts]
+    kernels = [part.kernel.shape.num_elements() if hasattr(part, "kernel") else 1 for part in parts]
+    return cells @ kernels, cells @ channels

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 from scipy.special import softmax
 
-from vizlib import graphs, images
+from vizlib import files, graphs, images
 from vizlib.backend import keras
 from vizlib.errors import InputError, unknown
 
@@ -30,8 +30,6 @@ PREPROCESSING = {
     "caffe": (1.0, (123.68, 116.779, 103.939), True),  # VGG's own: BGR, minus the ImageNet mean colour
     "torch": ((1 / 58.395, 1 / 57.12, 1 / 57.375), (123.675, 116.28, 103.53), False),
 }
-
-
 ABOUT = ("name", "size", "mean", "classes", "main")
 
 
@@ -86,8 +84,7 @@ class Network:
 
     def class_index(self, name):
         """Index of a class given by index, by full name or by a part of a name that fits one class only."""
-        if not self.classes:
-            self.classifier()
+        self.classifier()
         if isinstance(name, int | np.integer) or str(name).isdecimal():
             if not 0 <= int(name) < len(self.classes):
                 raise InputError(f"Class {name} does not exist in {self.name}: give 0 to {len(self.classes) - 1}.")
@@ -165,18 +162,16 @@ def wrap(model, *, preprocessing, name=None, classes=(), main=(), size=None):
     size: its input in px where the model leaves it open (default 224).
     A softmax or sigmoid at the end is taken off, with a warning; InputError where that cannot be done.
     """
-    if preprocessing not in PREPROCESSING and not isinstance(preprocessing, tuple):
+    known = preprocessing in PREPROCESSING
+    if not (known or isinstance(preprocessing, tuple)):
         raise unknown("preprocessing", preprocessing, PREPROCESSING)
     graphs.check(model)
-    scale, mean, reverse = (
-        PREPROCESSING.get(preprocessing, preprocessing) if isinstance(preprocessing, str) else preprocessing
-    )
+    scale, mean, reverse = PREPROCESSING[preprocessing] if known else preprocessing
     before = functools.partial(graphs.preprocess, scale=scale, mean=mean, reverse=reverse)
     full, outputs = graphs.rebuild(model, graphs.without_softmax(model), before=before)
     graphs.refuse_probabilities(full)
-    if len(full.output.shape) == 2 and not classes:
-        n = full.output.shape[-1]
-        classes = tuple(f"class {i}" for i in range(max(n, 2)))
+    if len(full.output.shape) == 2:
+        classes = classes or tuple(f"class {i}" for i in range(max(full.output.shape[-1], 2)))
     about = {"size": size or model.inputs[0].shape[1] or 224, "mean": [float(m) / 255 for m in mean]}
     return _network(full, outputs, **about, name=name or model.name, classes=classes, main=main)
 
@@ -194,8 +189,8 @@ def write(network, path, *, precision="float16"):
     content = safetensors.numpy.save({k: np.ascontiguousarray(v, precision) for k, v in sorted(weights.items())})
     about = {key: getattr(network, key) for key in ABOUT} | {"preprocess": exact}
     about |= {"sha256": hashlib.sha256(content).hexdigest(), "model": json.loads(network.model.to_json())}
-    Path(f"{path}.safetensors").write_bytes(content)
-    Path(f"{path}.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
+    files.write(f"{path}.safetensors", content)
+    files.write(f"{path}.json", (json.dumps(about) + "\n").encode())
 
 
 def read(path):
@@ -204,18 +199,13 @@ def read(path):
     try:
         about = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
         content = Path(f"{path}.safetensors").read_bytes()
-        whole = hashlib.sha256(content).hexdigest() == about["sha256"]
-        network = _restored(about, content) if whole else None
-    except OSError as error:
-        raise InputError(f"The network {path.name} is missing or cannot be read ({error.strerror}); it needs "
-                         f"{path.name}.json and {path.name}.safetensors side by side.") from None  # fmt: skip
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{path.name}.json tells of no network ({type(error).__name__}); restore the file from where "
-                         "it came.") from None  # fmt: skip
-    if not whole:
-        raise InputError(f"The weights {path.name}.safetensors are damaged or altered (their SHA-256 is not the "
-                         "recorded one); restore the file from where it came.")  # fmt: skip
-    return network
+        if hashlib.sha256(content).hexdigest() != about["sha256"]:
+            raise ValueError("the weights are altered: their SHA-256 is not the recorded one")
+        return _restored(about, content)
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or _first(error)
+        raise InputError(f"The network {path.name} cannot be read ({why}); it needs {path.name}.json and {path.name}"
+                         ".safetensors side by side, as they were written: restore both.") from None  # fmt: skip
 
 
 def _restored(about, content):
@@ -271,4 +261,4 @@ def load(name):
 
 
 def _first(error):
-    return str(error).strip().splitlines()[0][:80] if str(error).strip() else type(error).__name__
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:80]

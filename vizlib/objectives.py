@@ -19,7 +19,7 @@ GREY = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True)
 class Term:
-    """One named summand: weight · function(image, features, data, **options) → (B,).
+    """One named summand: weight · function(image, features, data) → (B,).
 
     Terms are equal when they compute the same thing: weight and data (targets) are inputs of a compiled loop and
     do not count, so a loop is compiled once for all of them.
@@ -65,13 +65,16 @@ class Objective:
         """Weighted values (n_terms, B) at a batch of images (B, H, W, 3) and its features."""
         weights = self.weights() if weights is None else weights
         data = self.data if data is None else data
-        one = [t.function(image, features, d, **dict(t.options)) for t, d in zip(self.terms, data, strict=True)]
+        one = [t.function(image, features, d) for t, d in zip(self.terms, data, strict=True)]
         return weights[:, None] * tf.stack([tf.broadcast_to(v, tf.shape(image)[:1]) for v in one])
 
 
+_made = {}  # (name, options) → the function first made for them, so that two terms of one kind are equal
+
+
 def _term(name, function, *data, prior=False, **options):
-    data = tuple(tf.convert_to_tensor(d, tf.float32) for d in data)
-    return Objective((Term(name, function, tuple(sorted(options.items())), prior, data=data),))
+    data, options = tuple(tf.convert_to_tensor(d, tf.float32) for d in data), tuple(sorted(options.items()))
+    return Objective((Term(name, _made.setdefault((name, options), function), options, prior, data=data),))
 
 
 def _sum(x):
@@ -80,9 +83,6 @@ def _sum(x):
 
 def _centred(image, mean):
     return 255.0 * (image - tf.constant(mean, tf.float32))
-
-
-# --- on features ------------------------------------------------------------------------------------------------
 
 
 def match(target, *, mask=1.0):
@@ -96,22 +96,18 @@ def match(target, *, mask=1.0):
     if not 0 < norm < float("inf"):
         raise InputError(f"The features to match have squared norm {norm:g}, so there is nothing to invert; "
                          "choose another layer or image.")  # fmt: skip
-    return _term("feature error", _match, target, mask)
 
+    def error(image, features, data):
+        target, mask = data
+        return _sum(tf.square(mask * (features - target))) / _sum(tf.square(mask * target))
 
-def _match(image, features, data):
-    target, mask = data
-    return _sum(tf.square(mask * (features - target))) / _sum(tf.square(mask * target))
+    return _term("feature error", error, target, mask)
 
 
 def caricature(target):
     """−⟨Φ(x), max(Φ0, 0)⟩ / ‖Φ0‖²: exaggerates what a layer sees (Mahendran & Vedaldi 2016, sec. 5)."""
-    return _term("caricature", _caricature, target)
-
-
-def _caricature(image, features, data):
-    (target,) = data
-    return -_sum(features * tf.nn.relu(target)) / _sum(tf.square(target))
+    likeness = lambda image, features, data: -_sum(features * tf.nn.relu(data[0])) / _sum(tf.square(data[0]))
+    return _term("caricature", likeness, target)
 
 
 def class_score(directions):
@@ -119,50 +115,29 @@ def class_score(directions):
 
     directions: (1 or B, n), from `Network.direction`; S = logits · direction, so a one-logit head has two signs.
     """
-    return _term("class score", _class_score, directions)
-
-
-def _class_score(image, features, data):
-    return -tf.reduce_sum(features * data[0], axis=1)
-
-
-# --- priors -----------------------------------------------------------------------------------------------------
+    return _term("class score", lambda image, features, data: -tf.reduce_sum(features * data[0], axis=1), directions)
 
 
 def l2(*, mean=GREY):
     """‖x‖² per pixel value: the mean of x² over pixels and channels (Simonyan et al. 2013, eq. 1, up to N)."""
-    return _term("L2", _l2, prior=True, mean=tuple(mean))
-
-
-def _l2(image, features, data, *, mean):
-    return tf.reduce_mean(tf.square(_centred(image, mean)), axis=(1, 2, 3))
+    square = lambda image, features, data: tf.reduce_mean(tf.square(_centred(image, mean)), axis=(1, 2, 3))
+    return _term("L2", square, prior=True, mean=tuple(mean))
 
 
 def alpha_norm(*, alpha=6.0, unit=1.0, mean=GREY):
     """‖x/unit‖_α^α, the α-th power of the norm, summed over values (Mahendran & Vedaldi 2015, eq. 3)."""
-    return _term("alpha norm", _alpha_norm, prior=True, alpha=float(alpha), unit=float(unit), mean=tuple(mean))
-
-
-def _alpha_norm(image, features, data, *, alpha, unit, mean):
-    return _sum(tf.abs(_centred(image, mean) / unit) ** alpha)
+    power = lambda image, features, data: _sum(tf.abs(_centred(image, mean) / unit) ** alpha)
+    return _term("alpha norm", power, prior=True, alpha=float(alpha), unit=float(unit), mean=tuple(mean))
 
 
 def colour_norm(*, alpha=6.0, unit=80.0, mean=GREY):
     """Mean over pixels of (‖RGB‖/unit)^α (Mahendran & Vedaldi 2016, sec. 3.1: size-independent)."""
-    return _term("colour norm", _colour_norm, prior=True, alpha=float(alpha), unit=float(unit), mean=tuple(mean))
 
+    def power(image, features, data):
+        square = tf.reduce_sum(tf.square(_centred(image, mean) / unit), axis=-1)
+        return tf.reduce_mean(square ** (alpha / 2), axis=(1, 2))
 
-def _colour_norm(image, features, data, *, alpha, unit, mean):
-    square = tf.reduce_sum(tf.square(_centred(image, mean) / unit), axis=-1)
-    return tf.reduce_mean(square ** (alpha / 2), axis=(1, 2))
-
-
-def total_variation(*, beta=2.0, unit=1.0):
-    """Mean over pixels of Σ_channels (dx² + dy²)^(β/2), in 255ths over `unit` (Mahendran & Vedaldi 2015, sec. 3).
-
-    Forward differences; the last row and column are replicated, so their differences are zero.
-    """
-    return _term("total variation", _total_variation, prior=True, beta=float(beta), unit=float(unit))
+    return _term("colour norm", power, prior=True, alpha=float(alpha), unit=float(unit), mean=tuple(mean))
 
 
 # a depthwise convolution takes both differences at a third of the time of two subtractions and their gradients
@@ -170,12 +145,20 @@ _DIFFERENCES = np.zeros((2, 2, 3, 2), np.float32)
 _DIFFERENCES[0, 0], _DIFFERENCES[1, 0, :, 0], _DIFFERENCES[0, 1, :, 1] = -1, 1, 1
 
 
-def _total_variation(image, features, data, *, beta, unit):
-    x = tf.pad(255.0 / unit * image, [[0, 0], [0, 1], [0, 1], [0, 0]], "SYMMETRIC")
-    square = tf.square(tf.nn.depthwise_conv2d(x, _DIFFERENCES, (1, 1, 1, 1), "VALID"))  # (B, H, W, 3 · 2)
-    if beta == 2.0:
-        return tf.reduce_mean(tf.reduce_sum(square, axis=-1), axis=(1, 2))
-    square = square[..., 0::2] + square[..., 1::2]
-    # below β = 2 the slope at zero is infinite; 1e-6 of a grey level squared keeps it finite
-    energy = (square + 1e-6) ** (beta / 2) - 1e-6 ** (beta / 2)
-    return tf.reduce_mean(tf.reduce_sum(energy, axis=-1), axis=(1, 2))
+def total_variation(*, beta=2.0, unit=1.0):
+    """Mean over pixels of Σ_channels (dx² + dy²)^(β/2), in 255ths over `unit` (Mahendran & Vedaldi 2015, sec. 3).
+
+    Forward differences; the last row and column are replicated, so their differences are zero.
+    """
+
+    def variation(image, features, data):
+        x = tf.pad(float(255.0 / unit) * image, [[0, 0], [0, 1], [0, 1], [0, 0]], "SYMMETRIC")
+        square = tf.square(tf.nn.depthwise_conv2d(x, _DIFFERENCES, (1, 1, 1, 1), "VALID"))  # (B, H, W, 3 · 2)
+        if beta == 2.0:
+            return tf.reduce_mean(tf.reduce_sum(square, axis=-1), axis=(1, 2))
+        square = square[..., 0::2] + square[..., 1::2]
+        # below β = 2 the slope at zero is infinite; 1e-6 of a grey level squared keeps it finite
+        energy = (square + 1e-6) ** (beta / 2) - 1e-6 ** (beta / 2)
+        return tf.reduce_mean(tf.reduce_sum(energy, axis=-1), axis=(1, 2))
+
+    return _term("total variation", variation, prior=True, beta=float(beta), unit=float(unit))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vizlib import resume
+from vizlib import files
 from vizlib.backend import keras, tf
 from vizlib.errors import InputError
 from vizlib.parameters import number, positive_integer
@@ -77,10 +77,6 @@ def _optimizer(name, options):
     return ForgetfulAdagrad(**options) if name == "ForgetfulAdagrad" else getattr(keras.optimizers, name)(**options)
 
 
-def _like(tensor):
-    return tf.TensorSpec(tensor.shape, tensor.dtype)
-
-
 class Loop:
     """Canvas, optimiser state and the two compiled functions of one run; reused by later runs of the same shape."""
 
@@ -89,17 +85,13 @@ class Loop:
         self.parameters = [keras.Variable(p, trainable=True) for p in parameters]
         self.optimizer = _optimizer(*recipe.optimizer)
         self.optimizer.build(self.parameters)
+        self.state = self.parameters + self.optimizer.variables
         # given signatures, so that schedules of another length compile nothing again
-        knobs = (_like(objective.weights()), tf.nest.map_structure(_like, objective.data))
+        knobs = tf.nest.map_structure(tf.TensorSpec.from_tensor, (objective.weights(), objective.data))
         number, each = tf.TensorSpec((), tf.int32), tf.TensorSpec((parameters[0].shape[0],), tf.int32)
         schedule = [tf.TensorSpec((None,))] * 3
         self.advance = tf.function(self._advance, input_signature=(number, number, each, schedule, *knobs))
         self.report = tf.function(self._report, input_signature=knobs)
-
-    @property
-    def state(self):
-        """Every variable of the run: canvas first, then the optimiser's."""
-        return self.parameters + self.optimizer.variables
 
     def reset(self, parameters):
         """A new start image, and an optimiser that remembers nothing."""
@@ -165,9 +157,8 @@ def _loop(fast, exact, objective, recipe, parameters):
     return key, loop
 
 
-def run(
-    cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, every=20, start=None, fast=None, keep=None
-):
+def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, every=20, start=None, fast=None,
+        keep=None):  # fmt: skip
     """Optimise a batch of images, one a seed; a generator of Snapshots: step 0, every `every`-th, and the last.
 
     cut: keras.Model from images to what the objective's terms look at (float32, for reports); fast: the same in
@@ -199,7 +190,7 @@ def _fingerprint(loop, objective, recipe, numbers):
     terms = [(t.name, t.options, t.weight) for t in objective.terms]
     arrays = [*loop.exact.get_weights(), *(d.numpy() for t in objective.data for d in t)]
     arrays += [np.asarray(v) for v in loop.parameters]
-    return resume.fingerprint(layers, terms, replace(recipe, priors=()), numbers, tf.__version__, *arrays)
+    return files.fingerprint(layers, terms, replace(recipe, priors=()), numbers, tf.__version__, *arrays)
 
 
 def _start(recipe, seeds, size, images):
@@ -224,14 +215,13 @@ def _snapshots(loop, objective, recipe, steps, every, seeds, strength, path):
 
     if not history:
         history = [snapshot()]
-        if path:  # now, so that a folder that cannot be written is told before a minute is spent
-            _keep(path, loop, step, 0.0, history)
+        _keep(path, loop, step, 0.0, history)  # now, so that an unwritable folder is told before a minute is spent
     yield from list(history)
     while step < steps:
         goal, kept = min(step + every - step % every, steps), time.perf_counter()
         for done in _chunks(loop, step, goal, inputs):
             step, finite, largest = done
-            if path and finite and step < goal and time.perf_counter() - kept > KEEP:
+            if finite and step < goal and time.perf_counter() - kept > KEEP:
                 kept = time.perf_counter()
                 _keep(path, loop, step, kept - begun, history)
         now = snapshot()
@@ -245,8 +235,7 @@ def _snapshots(loop, objective, recipe, steps, every, seeds, strength, path):
             return
         # without a file to fill, only the first and the best are ever asked for again
         history = [*history, now] if path else [history[0], min(history[-1], now, key=lambda s: s.loss)]
-        if path:
-            _keep(path, loop, step, now.seconds, history)
+        _keep(path, loop, step, now.seconds, history)
         yield now
 
 
@@ -262,16 +251,18 @@ def _chunks(loop, step, goal, inputs):
 
 
 def _keep(path, loop, step, seconds, history):
-    """The state after `step` and every snapshot so far, in one file."""
+    """The state after `step` and every snapshot so far, in one file, if one is wanted."""
+    if not path:
+        return
     columns = {name: np.stack([getattr(s, name) for s in history]) for name in ("step", "seconds", "images")}
     values = np.stack([list(s.values.values()) for s in history])
     state = {f"v{k}": np.asarray(v) for k, v in enumerate(loop.state)}
-    resume.write(path, at=step, spent=seconds, values=values, **columns, **state)
+    files.write_arrays(path, at=step, spent=seconds, values=values, **columns, **state)
 
 
 def _resumed(path, loop, objective, steps):
     """(snapshots, step, seconds) of a run that was stopped, its state put back; ([], 0, 0.0) where there is none."""
-    file = resume.read(path) if path else {}
+    file = files.read_arrays(path) if path else {}
     if not file:
         return [], 0, 0.0
     for k, variable in enumerate(loop.state):

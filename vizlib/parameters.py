@@ -2,9 +2,7 @@
 
 import math
 
-from vizlib.errors import InputError, positive_integer, unknown
-
-__all__ = ["choices", "names", "number", "numbers", "positive_integer", "switch"]
+from vizlib.errors import InputError, unknown
 
 
 def names(value, *, name="layers"):
@@ -56,3 +54,14 @@ def choices(name, value, known, *, none):
         if part not in known:
             raise unknown(f"entry of {name}", part, ("all", none, *known))
     return tuple(k for k in known if k in names(value, name=name))
+
+
+def positive_integer(name, value):
+    """`value` as an int of at least 1; InputError, naming the parameter, for all else."""
+    try:
+        whole = int(value) if float(value) == int(float(value)) and not isinstance(value, bool) else 0
+    except (TypeError, ValueError, OverflowError):
+        whole = 0
+    if whole < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, not {value!r}; try {name}=200.")
+    return whole

@@ -55,25 +55,25 @@ def _up_to(saliency_map, percentile):
 
 def loss_curve(snapshots, *, ax=None, title=""):
     """Every term of a run over its steps, on a logarithmic scale; terms differ in colour and marker. Gives the Axes."""
-    ax = ax or plt.subplots(figsize=(5, 3), layout="constrained")[1]
-    steps = [s.step for s in snapshots]
-    for name, colour, marker in zip(snapshots[0].terms, COLOURS, MARKERS, strict=False):
-        values = np.abs([s.terms[name] for s in snapshots])
-        ax.plot(steps, np.maximum(values, 1e-12), color=colour, marker=marker, markersize=4, label=name)
+    values = {name: np.abs([s.terms[name] for s in snapshots]) + 1e-12 for name in snapshots[0].terms}
+    ax = _lines(ax, [s.step for s in snapshots], values)
     ax.set(xlabel="step", ylabel="weighted value", yscale="log", title=title)
-    ax.legend(fontsize=8)
     return ax
 
 
 def by_layer(names, series, *, ax=None, ylabel="", log=False):
     """Numbers by layer. series: {label: values, one a layer}; gives the Axes."""
-    ax = ax or plt.subplots(figsize=(6, 3), layout="constrained")[1]
-    for (label, values), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
-        ax.plot(range(len(names)), values, color=colour, marker=marker, label=label)
+    ax = _lines(ax, range(len(names)), series)
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
     ax.set(ylabel=ylabel, yscale="log" if log else "linear")
-    if len(series) > 1:
-        ax.legend(fontsize=8)
+    return ax
+
+
+def _lines(ax, x, series):
+    ax = ax or plt.subplots(figsize=(6, 3), layout="constrained")[1]
+    for (label, values), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
+        ax.plot(x, values, color=colour, marker=marker, markersize=4, label=label)
+    ax.legend(fontsize=8)
     return ax
 
 

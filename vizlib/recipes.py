@@ -61,8 +61,8 @@ class Recipe:
 
 ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
 MOMENTUM = ("SGD", (("momentum", 0.9),))
-# mv2015: σ = 27098.1 for 227 × 227 × 3 values, so 68.9 a value; x/σ has unit norm
 TAIL = 0.4
+# mv2015: σ = 27098.1 for 227 × 227 × 3 values, so 68.9 a value; x/σ has unit norm
 RMS_2015 = 27098.1 / np.sqrt(227 * 227 * 3)
 CALM = 0.3
 B, V = 80.0, 80.0 / 6.5  # mv2016: colour bound B and total-variation scale V = B / 6.5, on the 0–255 scale
@@ -114,7 +114,7 @@ def fourier(*, mean, size, depth, stride):
     adam = ("Adam", (("beta_1", 0.9), ("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
     return Recipe(
         "fourier", "this project", FourierPixels(mean=tuple(mean)), adam,
-        rate=0.035 * fine**0.75, steps=180, schedule="tail", priors=priors,
+        rate=0.035 * fine**0.4, steps=180, schedule="tail", priors=priors,
     )  # fmt: skip
 
 
@@ -149,8 +149,7 @@ def for_layer(name, network, layer, *, size):
     """The inversion recipe of a name for a network's layer at an image size; InputError for an unknown name."""
     if name not in INVERSION:
         raise unknown("recipe", name, INVERSION)
-    place = {"depth": network.depth(layer), "stride": network.stride(layer)}
-    return INVERSION[name](mean=network.mean, size=size, **place)
+    return INVERSION[name](mean=network.mean, size=size, depth=network.depth(layer), stride=network.stride(layer))
 
 
 def for_class(name, network, *, size):
@@ -164,9 +163,7 @@ def with_beta(recipe, beta):
     """The same recipe with another β in its total variation (β = 1 keeps edges but gives spikes in low layers)."""
     terms = [t for t in recipe.priors.terms if t.name == "total variation"]
     if not terms or not beta > 0:
-        raise InputError(f"β = {beta} cannot be set on {recipe.name}: it takes a positive number and a recipe with "
-                         "total variation, such as mv2016.")  # fmt: skip
-    others = tuple(t for t in recipe.priors.terms if t.name != "total variation")
-    unit = dict(terms[0].options)["unit"]
-    new = terms[0].weight * total_variation(beta=beta, unit=unit)
-    return replace(recipe, priors=Objective(others) + new)
+        raise InputError(f"β = {beta} cannot be set on {recipe.name}: take one above 0, and for example mv2016.")
+    others = Objective(tuple(t for t in recipe.priors.terms if t not in terms))
+    new = terms[0].weight * total_variation(**dict(terms[0].options) | {"beta": beta})
+    return replace(recipe, priors=others + new)

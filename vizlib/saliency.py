@@ -13,9 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from vizlib import folding, graphs, images
+from vizlib import folding, graphs, images, networks
 from vizlib.backend import keras, tf
-from vizlib.errors import InputError, positive_integer, unknown
+from vizlib.errors import InputError, unknown
+from vizlib.parameters import positive_integer
 
 BATCH = 10  # fills with ten crops and with 50 samples
 METHODS = {}  # name → function
@@ -133,10 +134,7 @@ def scores(network, pictures, class_):
 
 def probabilities(network, pictures, class_):
     """Probabilities of the class in the same images, softmax (or sigmoid of one logit): float64 (n,)."""
-    logits = _logits(network, pictures).astype(float)
-    logits = np.hstack([0 * logits, logits]) if logits.shape[1] == 1 else logits
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return p[:, network.class_index(class_)] / p.sum(axis=1)
+    return networks.probabilities(_logits(network, pictures))[:, network.class_index(class_)]
 
 
 def randomised(network, layers, *, seed=0):
@@ -150,9 +148,6 @@ def randomised(network, layers, *, seed=0):
     return replace(network, model=model, outputs={name: outputs[name] for name in network.outputs})
 
 
-# --- the machinery ----------------------------------------------------------------------------------------------
-
-
 def _fitting(image, network):
     image, side = images.check(image), network.model.input_shape[1:3]
     if any(s not in (None, n) for s, n in zip(side, image.shape[:2], strict=True)):
@@ -163,8 +158,7 @@ def _fitting(image, network):
 def _found(saliency_map, method, class_):
     if not np.isfinite(saliency_map).all() or not saliency_map.any():
         what = "zero everywhere" if np.isfinite(saliency_map).all() else "not finite"
-        raise InputError(f"The {method} map is {what}, so it cannot tell what speaks for class {class_!r}; choose "
-                         "another class, layer or image, or check the network's weights.")  # fmt: skip
+        raise InputError(f"The {method} map of class {class_!r} is {what}; choose another class, layer or image.")
     return saliency_map
 
 
@@ -239,30 +233,27 @@ def _compiled_logits(network):
 
 @functools.lru_cache(maxsize=8)
 def _guided(network):
-    if not any(map(_ceiling, network.model.operations)):
+    if not any(map(_is_relu, network.model.operations)):
         raise InputError(f"{network.name} has no ReLU, so guided backpropagation is the plain gradient; use gradient.")
     return replace(network, model=graphs.rebuild(network.model, _with_guided_relu)[0])
 
 
 def _with_guided_relu(layer):
-    if not _ceiling(layer):
+    if not _is_relu(layer):
         return layer
-    guided, weighted = _guided_relu(_ceiling(layer)), getattr(layer, "weights", ())
+    weighted = getattr(layer, "weights", ())
+    relu = layer.activation if weighted else layer
+    guided = lambda x: _only_positive(relu(x))
     return graphs.copy(layer, activation=guided) if weighted else keras.layers.Activation(guided, name=layer.name)
 
 
-def _ceiling(layer):
-    """Where a layer's ReLU stops: 6 for ReLU6, infinite for ReLU, None for a layer without either."""
+def _is_relu(layer):
     if isinstance(layer, keras.layers.ReLU):
-        return None if layer.negative_slope or layer.threshold else layer.max_value or np.inf
-    name = getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__)
-    return {"relu": np.inf, "relu6": 6.0}.get(name.lower())
+        return not (layer.negative_slope or layer.threshold)
+    return getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__).lower() in ("relu", "relu6")
 
 
-def _guided_relu(ceiling):
-    @tf.custom_gradient
-    def relu(x):
-        # gates by the input, as the gradient does, and by the incoming gradient, as the DeconvNet does
-        return tf.clip_by_value(x, 0.0, ceiling), lambda g: tf.nn.relu(g) * tf.cast((x > 0) & (x < ceiling), x.dtype)
-
-    return relu
+@tf.custom_gradient
+def _only_positive(x):
+    """x itself; back comes the positive part of the gradient, as in the DeconvNet."""
+    return tf.identity(x), tf.nn.relu

@@ -8,7 +8,8 @@ from scipy import ndimage
 from sklearn.mixture import GaussianMixture
 
 from vizlib import images
-from vizlib.errors import InputError, positive_integer
+from vizlib.errors import InputError
+from vizlib.parameters import positive_integer
 
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight: the edges are symmetric
 
@@ -39,9 +40,7 @@ def segment(image, saliency, *, foreground=0.95, background=0.30, components=5, 
 def trimap(saliency, *, foreground=0.95, background=0.30):
     """Marks int8 (H, W): 1 at or above one quantile of the saliency, −1 at or below the other, 0 between."""
     if not 0 <= background < foreground <= 1:
-        raise InputError(
-            f"Quantiles need 0 ≤ background < foreground ≤ 1, not {background}, {foreground}; try 0.3, 0.95."
-        )
+        raise InputError(f"It must be 0 ≤ background < foreground ≤ 1, not {background}, {foreground}; try 0.3, 0.95.")
     low, high = np.quantile(saliency, (background, foreground))
     if not low < high:  # so written, NaN is refused too
         raise InputError(f"The saliency map has the same value ({low:.4g}) at both quantiles, so it tells no object "

@@ -1,0 +1,52 @@
+"""Files written whole or not at all, and arrays in them; knows no run and no network."""
+
+import contextlib
+import hashlib
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from vizlib.errors import InputError
+
+
+def write(path, content):
+    """Write or replace a file of bytes in one piece, its folder too; InputError where the disk refuses."""
+    path, part = Path(path), Path(f"{path}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError, ValueError):
+            part.unlink(missing_ok=True)
+        raise InputError(f"{str(path)[-80:]!r} cannot be written ({getattr(error, 'strerror', error)}); free some disk "
+                         "space, or give another folder.") from None  # fmt: skip
+
+
+def write_arrays(path, **arrays):
+    """`write` for NumPy arrays by name."""
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    write(path, stream.getvalue())
+
+
+def read_arrays(path):
+    """The arrays of a file as a dict, {} where it is missing or damaged; never unpickles."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
+def fingerprint(*parts):
+    """24 hexadecimal digits that change with any of the parts: arrays by their bytes, all else by its repr."""
+    digest = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        plain = isinstance(part, np.ndarray)
+        digest.update(repr((part.shape, part.dtype) if plain else part).encode() + b"\0")
+        digest.update(part.tobytes() if plain else b"")
+    return digest.hexdigest()
