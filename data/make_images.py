@@ -44,7 +44,8 @@ def class_names():
 
 def table():
     """A Markdown row a file: name, bytes, SHA-256."""
-    files = [*sorted((DATA / "images").glob("*.jpg")), DATA / "imagenet_classes.json"]
+    files = [*sorted((DATA / "images").glob("*.jpg")), *sorted((DATA / "images/masks").glob("*.png"))]
+    files += [DATA / "imagenet_classes.json", DATA / "spectrum.npy"]
     files += sorted([*(DATA / "weights").glob("*.safetensors"), *(DATA / "weights").glob("*.json")])
     rows = ["| file | bytes | SHA-256 |", "|---|---|---|"]
     for path in files:

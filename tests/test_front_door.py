@@ -126,8 +126,8 @@ def test_the_wheel_works_outside_the_checkout(installed):
 import sys, time
 begun = time.perf_counter(); import vizlib; seconds = time.perf_counter() - begun
 assert "tensorflow" not in sys.modules and "numpy" not in sys.modules
-from vizlib import images, networks
-assert "site" in images.__file__ and "site" in str(images.data_path())
+from vizlib import files, images, networks
+assert "site" in images.__file__ and "site" in str(files.data_path())
 assert networks.load("efficientnet_lite0").top(images.load("coffee", size=224))[0][0] == "espresso"
 assert networks.load("vgg16").layers
 print(seconds)

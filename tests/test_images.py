@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vizlib import images
+from vizlib import files, images
 from vizlib.errors import InputError
 
 H, W = 12, 18
@@ -64,10 +64,10 @@ def test_samples_are_sorted_names_that_load():
 
 def test_data_lie_in_the_package_where_it_has_them(tmp_path, monkeypatch):
     (tmp_path / "vizlib").mkdir()
-    monkeypatch.setattr(images, "__file__", str(tmp_path / "vizlib" / "images.py"))
-    assert images.data_path("images", "a.jpg") == tmp_path / "data" / "images" / "a.jpg"
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "vizlib" / "files.py"))
+    assert files.data_path("images", "a.jpg") == tmp_path / "data" / "images" / "a.jpg"
     (tmp_path / "vizlib" / "data").mkdir()
-    assert images.data_path("images") == tmp_path / "vizlib" / "data" / "images"
+    assert files.data_path("images") == tmp_path / "vizlib" / "data" / "images"
 
 
 def test_import_needs_no_tensorflow():

@@ -141,6 +141,33 @@ def test_the_published_colour_matrix_has_a_largest_column_of_length_one():
     np.testing.assert_allclose(canvas.COLOUR[0] / canvas.COLOUR[0, 0], np.array([0.26, 0.09, 0.02]) / 0.26, rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [16, 33, 224])
+def test_on_the_phase_canvas_every_image_has_the_magnitudes_of_photographs(size, monkeypatch):
+    each = canvas.Phase(mean=MEAN)
+    monkeypatch.setattr(tf, "clip_by_value", lambda x, low, high: x)
+    for phase in (*each.start([0, 1], size), np.zeros((1, 3, size, size // 2 + 1), np.float32)):
+        image = each.image([tf.constant(phase)]).numpy()
+        np.testing.assert_allclose(image.mean((1, 2)), np.tile(MEAN, (len(phase), 1)), atol=1e-5)
+        (spectrum,) = canvas.FourierPixels(mean=MEAN).encode(image)
+        inner = np.s_[:, :, :, 1 : (size - 1) // 2]  # of its border columns a real image keeps a half only
+        found = np.hypot(spectrum[..., 0], spectrum[..., 1])[inner]
+        expected = canvas._photographs(size)[None][inner]
+        np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=0.01, atol=1e-4)
+        turned = each.encode(image)[0][inner] - phase[inner]
+        assert np.abs(np.exp(1j * turned) - 1).max() < 0.02
+
+
+def test_the_spectrum_is_that_of_photographs():
+    spectrum = canvas._photographs(224)
+    assert (spectrum[:, 0, 0] == 0).all() and spectrum.min() >= 0
+    assert (spectrum[0] >= spectrum[1:].min(axis=0)).mean() > 0.9, "light varies more than colour"
+    # 1/f, the canvas' own scale, explains nearly all: over four octaves of frequency the rest falls by less than ten
+    diagonal = spectrum[0, np.arange(2, 65), np.arange(2, 65)]
+    assert diagonal.min() > 0.08 and diagonal.max() < 0.35
+    # another size sees the same frequencies, not the same places
+    np.testing.assert_allclose(canvas._photographs(112)[:, 1:50, 1:50], spectrum[:, 2:100:2, 2:100:2], rtol=0.01)
+
+
 def test_projection_bounds_every_pixels_colour_and_leaves_the_rest():
     bounded = canvas.Pixels(MEAN, bound=100.0)
     pixels = tf.constant([[[[300.0, 0, 0], [10.0, 20.0, 30.0]]]])
@@ -175,8 +202,8 @@ def test_mv2015_is_the_paper_in_units_of_sigma():
     size = 227
     image = RNG.random((1, size, size, 3)).astype(np.float32)
     x = (255 * (image[0].astype(float) - MEAN)) / 27098.1
-    for depth, strength in ((0.2, 0.5), (0.5, 5.0), (0.95, 50.0)):
-        recipe = recipes.mv2015(mean=MEAN, size=size, depth=depth, stride=8)
+    for stride, strength in ((2, 0.5), (8, 5.0), (16, 50.0)):
+        recipe = recipes.mv2015(mean=MEAN, size=size, stride=stride)
         assert np.isclose(prior(recipe, "alpha norm", image), 2.16e8 * np.sum(np.abs(x) ** 6), rtol=1e-3)
         energy = np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2)
         assert np.isclose(prior(recipe, "total variation", image), strength * energy, rtol=1e-3)
@@ -190,7 +217,7 @@ def test_mv2015_is_the_paper_in_units_of_sigma():
 
 def test_mv2016_is_the_paper_over_its_c():
     image, fidelity = RNG.random((1, 20, 20, 3)).astype(np.float32), 300
-    recipe = recipes.mv2016(mean=MEAN, size=20, depth=0.5, stride=8)
+    recipe = recipes.mv2016(mean=MEAN, size=20, stride=8)
     x = 255 * (image[0].astype(float) - MEAN)
     colour = np.mean(np.linalg.norm(x, axis=-1) ** 6) / 80**6
     assert np.isclose(prior(recipe, "colour norm", image), colour / fidelity, rtol=1e-4)
@@ -201,7 +228,7 @@ def test_mv2016_is_the_paper_over_its_c():
     rates = recipe.rates(350)
     assert np.isclose(rates[299] / rates[300], 10) and np.isclose(rates[0], rates[299])
     for stride, jitter in ((1, 1), (4, 1), (8, 2), (16, 4)):
-        (view,) = recipes.mv2016(mean=MEAN, size=20, depth=0.5, stride=stride).views
+        (view,) = recipes.mv2016(mean=MEAN, size=20, stride=stride).views
         assert view.margin == 2 * jitter
 
 
@@ -215,6 +242,16 @@ def test_simonyan2013_starts_at_the_zero_image_and_distill2017_at_faint_noise():
     assert (
         distill.views == (canvas.Distort(jitters=(16, 8), scale=0.05, degrees=5.0),) and distill.optimizer[0] == "Adam"
     )
+
+
+def test_the_rungs_of_ours_add_to_the_papers_what_they_say():
+    first, second, fourth = (
+        recipes.CLASS_IMAGE[n](mean=MEAN, size=16) for n in ("simonyan2013", "robust2013", "maco2023")
+    )
+    assert second.priors.names == ("L2", "total variation") and second.priors.terms[0] == first.priors.terms[0]
+    assert second.views == (canvas.Crop(16),) and second.margin == 16 and second.canvas == first.canvas
+    assert fourth.canvas == canvas.Phase(mean=MEAN) and not fourth.priors.terms and fourth.optimizer[0] == "Nadam"
+    assert fourth.views == (canvas.Distort(),) and fourth.steps == 256
 
 
 def test_forgetful_adagrad_is_the_papers_rule():
@@ -234,7 +271,7 @@ def test_forgetful_adagrad_is_the_papers_rule():
 
 
 def test_beta_is_a_knob():
-    recipe = recipes.with_beta(recipes.mv2016(mean=MEAN, size=20, depth=0.5, stride=8), 1.0)
+    recipe = recipes.with_beta(recipes.mv2016(mean=MEAN, size=20, stride=8), 1.0)
     image = RNG.random((1, 6, 6, 3)).astype(np.float32)
     assert np.isclose(prior(recipe, "total variation", image), total_variation(image[0], 1, 80 / 6.5) / 300, rtol=2e-3)
     with pytest.raises(ValueError, match="β"):

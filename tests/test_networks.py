@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from vizlib import images, networks
+from vizlib import files, images, networks
 
 RNG = np.random.default_rng(0)
 
@@ -181,5 +181,5 @@ def test_networks_that_need_a_download_say_so_when_it_fails(monkeypatch):
 
 def test_every_downloadable_network_exists_in_keras():
     assert all(hasattr(keras.applications, function) for function, _ in networks.DOWNLOADED.values())
-    names = json.loads(images.data_path("imagenet_classes.json").read_text(encoding="utf-8"))
+    names = json.loads(files.data_path("imagenet_classes.json").read_text(encoding="utf-8"))
     assert len(set(names)) == 1000 == len(networks.imagenet_classes())

@@ -5,7 +5,7 @@ From the ground up (a module imports only from those above it):
 errors       the one kind of error that users read
 backend      TensorFlow and Keras, imported quietly
 parameters   notebook parameters as papermill hands them over, checked
-files        files written whole or not at all
+files        where shipped files are; files written whole or not at all
 images       the image contract (float32 RGB in [0, 1]), the gate for files, samples
 graphs       Keras graphs taken apart and put together again
 networks     pretrained networks with their preprocessing inside, cut at any layer

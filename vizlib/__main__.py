@@ -49,13 +49,10 @@ def _kernel():
     return own, f"Jupyter kernel python3 runs {command}", advice
 
 
-CHECKS = (_python, _tensorflow, _processor, _memory, _weights, _kernel)
-
-
 def doctor(options):
     """Print a line a check, `ok` or what to do; gives the number of failures."""
     failures = 0
-    for check in CHECKS:
+    for check in (_python, _tensorflow, _processor, _memory, _weights, _kernel):
         try:
             fine, finding, advice = check()
         except Exception as error:

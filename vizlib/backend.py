@@ -20,12 +20,10 @@ def _silence():
 
 
 with _silence():
-    import keras
+    import keras  # noqa: F401 - for all others
     import tensorflow as tf
 
     tf.config.list_physical_devices()  # looks for a GPU now, while it is quiet
 
 # it takes every new layer or size, which has to be compiled, for a mistake
 tf.get_logger().setLevel("ERROR")
-
-__all__ = ["keras", "tf"]

@@ -5,11 +5,14 @@ its inverse, and `project(parameters)` → what the optimiser must put back afte
 (images, seeds (B, 2), amplitude 0…1) → images and never changes the canvas.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from vizlib.backend import tf
+from vizlib.files import data_path
 
 GREY = (0.5, 0.5, 0.5)
 # √ of the colour correlation of ImageNet pixels, as published with Lucid (Distill 2017), over its largest column norm
@@ -113,6 +116,34 @@ class FourierPixels(Fourier):
     def encode(self, images):
         """Images (B, H, W, 3) → parameters."""
         return self._spectrum(4.0 * (np.asarray(images, np.float64) - self.mean))
+
+
+@dataclass(frozen=True)
+class Phase(FourierPixels):
+    """Only the phases of the spectrum are free; its magnitudes are those of photographs (MACO: Fel et al. 2023)."""
+
+    def start(self, seeds, size):
+        """One set of random phases a seed, as parameters (B, 3, H, W/2 + 1)."""
+        return [np.float32(np.pi) * _noise(seeds, (3, size, size // 2 + 1))]
+
+    def image(self, parameters):
+        """Parameters → images (B, H, W, 3), clipped to [0, 1]; the gradient passes as if they were not."""
+        waves = tf.stack([tf.cos(parameters[0]), tf.sin(parameters[0])], axis=-1)
+        return super().image([waves * _photographs(parameters[0].shape[2])[..., None]])
+
+    def encode(self, images):
+        """The phases of images (B, H, W, 3), as parameters."""
+        (spectrum,) = super().encode(images)
+        return [np.arctan2(spectrum[..., 1], spectrum[..., 0])]
+
+
+@functools.cache
+def _photographs(size):
+    """Magnitudes of photographs over those of `_amplitudes`, (3, H, W/2 + 1), 0 at f = 0; see data/make_spectrum.py."""
+    quarter = np.load(data_path("spectrum.npy")).astype(np.float32)  # at |fy|, fx from 0 to 1/2
+    f = np.abs(np.meshgrid(np.fft.fftfreq(size), np.fft.rfftfreq(size), indexing="ij"))
+    found = np.stack([ndimage.map_coordinates(q, 2 * f * (len(q) - 1), order=1) for q in quarter])
+    return np.where(f.any(axis=0), found, 0)
 
 
 def _amplitudes(size, decay):

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and arrays in them; knows no run and no network."""
+"""Where shipped files are; files written whole or not at all, and arrays in them. Knows no run and no network."""
 
 import contextlib
 import hashlib
@@ -10,6 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from vizlib.errors import InputError
+
+
+def data_path(*parts):
+    """Path of a shipped file or folder: in vizlib/data of an installed wheel, in data/ of a checkout."""
+    package = Path(__file__).resolve().parent
+    return (package if (package / "data").is_dir() else package.parent).joinpath("data", *parts)
 
 
 def write(path, content):

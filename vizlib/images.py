@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vizlib import files
 from vizlib.errors import InputError, unknown
+from vizlib.files import data_path, write
 
 MAX_PIXELS, MIN_SIDE = 50_000_000, 8
 # a closed list, because Pillow's other readers may start programs (EPS) or have no signature to tell them by
@@ -22,12 +22,6 @@ WHITE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "F": 1}
 UPRIGHT = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
 FORMATS = ("png", "jpeg", "jpg")
 RESHAPING = {2: "stack grey, np.dstack([image] * 3)", 3: "three colours come last (np.moveaxis)", 4: "pass image[0]"}
-
-
-def data_path(*parts):
-    """Path of a shipped file or folder: in vizlib/data of an installed wheel, in data/ of a checkout."""
-    package = Path(__file__).resolve().parent
-    return (package if (package / "data").is_dir() else package.parent).joinpath("data", *parts)
 
 
 def samples():
@@ -134,7 +128,7 @@ def encode(image, *, format="png"):
 
 def save(image, path):
     """Write an image as .png, .jpg or .jpeg, whole or not at all; a missing folder is made."""
-    files.write(path, encode(image, format=Path(path).suffix.lower().lstrip(".")))
+    write(path, encode(image, format=Path(path).suffix.lower().lstrip(".")))
 
 
 def save_gif(frames, path, *, milliseconds=120, size=128):

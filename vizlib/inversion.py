@@ -1,6 +1,5 @@
 """Images from features (Mahendran & Vedaldi 2015, 2016): what does a layer still know of a photograph?"""
 
-import numpy as np
 import psutil
 
 from vizlib import images, networks, objectives, optimise, recipes
@@ -41,24 +40,14 @@ def _run(network, image, layer, objective, recipe, precision, options):
 
 
 def estimate(network, image, layers, *, recipe="fourier", steps=200, seeds=(0,)):
-    """About how long inverting `layers` will take and how much memory: {"minutes", "gigabytes"}.
+    """About how long inverting `layers` will take, and how much memory: {"minutes", "gigabytes"}.
 
-    Times three steps at the deepest layer, and scales by the multiplications that each layer needs.
+    Times three steps at the shallowest and at the deepest layer, each twice, because the first time compiles.
     """
-    deepest = max(layers, key=network.layers.index)
-    for _ in range(2):  # the first time compiles
-        first, last = invert(network, image, deepest, recipe=recipe, steps=3, every=3, seeds=seeds)
-    share = sum(_costs(network, name, image)[0] for name in layers) / _costs(network, deepest, image)[0]
-    itemsize = 2 if networks.fast_precision(network) == "bfloat16" else 4
-    held = 3 * itemsize * len(seeds) * _costs(network, deepest, image)[1]
-    minutes = ((last.seconds - first.seconds) / 3 * steps * share + 2 * len(layers)) / 60
-    return {"minutes": minutes, "gigabytes": (psutil.Process().memory_info().rss + held) / 2**30}
-
-
-def _costs(network, layer, image):
-    """Multiplications, and numbers held for the way back, of one pass up to `layer`."""
-    parts = [part for part in network.features(layer).layers if part.name in network.layers]
-    cells = np.array([(image.shape[0] / network.stride(part.name)) ** 2 for part in parts])
-    channels = [network.outputs[part.name].shape[-1] for part in parts]
-    kernels = [part.kernel.shape.num_elements() if hasattr(part, "kernel") else 1 for part in parts]
-    return cells @ kernels, cells @ channels
+    ends = sorted(layers, key=network.layers.index)
+    for layer in (ends[0], ends[-1]):
+        for _ in range(2):
+            first, last = invert(network, image, layer, recipe=recipe, steps=3, every=3, seeds=seeds)
+        ends.append(last.seconds - first.seconds)
+    minutes = len(layers) * ((ends[-1] + ends[-2]) / 6 * steps + 2) / 60
+    return {"minutes": minutes, "gigabytes": psutil.Process().memory_info().rss / 2**30}

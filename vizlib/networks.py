@@ -101,12 +101,6 @@ class Network:
         shape = self.features(layer).compute_output_shape((1, self.size, self.size, 3))
         return self.size / shape[1] if len(shape) == 4 else float(self.size)
 
-    def depth(self, layer):
-        """Where a layer lies, 0 (input) to 1 (output), by its place among the main layers."""
-        names = self.main if layer in self.main else self.layers
-        self.features(layer)
-        return (names.index(layer) + 1) / len(names)
-
 
 def probabilities(logits):
     """Softmax of logits (…, n), or of 0 and the one logit (…, 1): float64 (…, n or 2)."""
@@ -221,12 +215,12 @@ def _restored(about, content):
 @functools.cache
 def imagenet_classes():
     """The 1000 ImageNet class names, in index order."""
-    return tuple(json.loads(images.data_path("imagenet_classes.json").read_text(encoding="utf-8")))
+    return tuple(json.loads(files.data_path("imagenet_classes.json").read_text(encoding="utf-8")))
 
 
 def embedded():
     """Names of the networks that are shipped, sorted."""
-    return tuple(sorted(path.stem for path in images.data_path("weights").glob("*.json")))
+    return tuple(sorted(path.stem for path in files.data_path("weights").glob("*.json")))
 
 
 # keras.applications by name: (function's name, preprocessing); their weights are downloaded by Keras at first use
@@ -245,7 +239,7 @@ def load(name):
     Raises InputError for an unknown name, altered weights, or weights that cannot be downloaded.
     """
     if name in embedded():
-        return read(images.data_path("weights", name))
+        return read(files.data_path("weights", name))
     if Path(name).suffix in (".json", ".safetensors"):
         return read(name)
     if name not in DOWNLOADED:

@@ -51,7 +51,6 @@ class Snapshot:
         return sum(self.terms.values())
 
 
-@keras.saving.register_keras_serializable("vizlib")
 class ForgetfulAdagrad(keras.optimizers.Optimizer):
     """G ← 0.9 G + g², m ← 0.9 m − g / (1/rate + √G), x ← x + m (Mahendran & Vedaldi 2016, sec. 3.2)."""
 
@@ -72,18 +71,15 @@ class ForgetfulAdagrad(keras.optimizers.Optimizer):
         self.assign_add(variable, moves)
 
 
-def _optimizer(name, options):
-    options = {**dict(options), "learning_rate": 1.0}
-    return ForgetfulAdagrad(**options) if name == "ForgetfulAdagrad" else getattr(keras.optimizers, name)(**options)
-
-
 class Loop:
     """Canvas, optimiser state and the two compiled functions of one run; reused by later runs of the same shape."""
 
     def __init__(self, fast, exact, objective, recipe, parameters):
         self.fast, self.exact, self.objective, self.recipe = fast, exact, objective, recipe
         self.parameters = [keras.Variable(p, trainable=True) for p in parameters]
-        self.optimizer = _optimizer(*recipe.optimizer)
+        name, options = recipe.optimizer
+        make = ForgetfulAdagrad if name == "ForgetfulAdagrad" else getattr(keras.optimizers, name)
+        self.optimizer = make(learning_rate=1.0, **dict(options))
         self.optimizer.build(self.parameters)
         self.state = self.parameters + self.optimizer.variables
         # given signatures, so that schedules of another length compile nothing again

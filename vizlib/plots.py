@@ -8,13 +8,6 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def use_jpeg(*, quality=80):
-    """From now on figures in this notebook are stored as JPEG, about a tenth of a PNG's size."""
-    from matplotlib_inline.backend_inline import set_matplotlib_formats
-
-    set_matplotlib_formats("jpeg", pil_kwargs={"quality": quality})
-
-
 def image_grid(rows, *, titles=(), row_titles=(), width=2.0):
     """Images (H, W, 3) in [0, 1] side by side, as they are. rows: list of lists; gives the array of Axes.
 
@@ -42,15 +35,10 @@ def _label(axes, titles):
             ax.set_title(name, fontsize=9)
 
 
-def saliency(image, maps, *, titles=(), percentile=99.0, width=2.4):
-    """An image and its saliency maps (H, W) in grey, each clipped at its own percentile; gives the Axes."""
-    shown = [image] + [np.repeat(_up_to(m, percentile)[..., None], 3, axis=2) for m in maps]
-    return image_grid([shown], titles=["image", *titles], width=width)
-
-
-def _up_to(saliency_map, percentile):
+def grey(saliency_map, *, percentile=99.0):
+    """|A saliency map| as a picture (H, W, 3), from black for 0 to white at and above its own percentile."""
     top = np.percentile(np.abs(saliency_map), percentile)
-    return np.clip(np.abs(saliency_map) / (top or 1.0), 0, 1)
+    return np.repeat(np.clip(np.abs(saliency_map) / (top or 1.0), 0, 1)[..., None], 3, axis=2)
 
 
 def loss_curve(snapshots, *, ax=None, title=""):
@@ -84,9 +72,8 @@ def segmentation(image, saliency_map, result, *, width=2.4):
     marks = np.full((*result.trimap.shape, 3), 0.75)
     marks[result.trimap > 0], marks[result.trimap < 0] = (0.0, 0.45, 0.7), (0.45, 0.3, 0.1)
     cut = np.where(result.mask[..., None], image, 1.0)
-    grey = np.repeat(_up_to(saliency_map, 99.0)[..., None], 3, axis=2)
     titles = ["image", "saliency", "thresholds", "mask", "box"]
-    axes = image_grid([[image, grey, marks, cut, image]], titles=titles, width=width)
+    axes = image_grid([[image, grey(saliency_map), marks, cut, image]], titles=titles, width=width)
     top, left, bottom, right = result.box
     for colour, line in (("black", 3.5), ("#E69F00", 1.8)):
         axes[0, 4].add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=line))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vizlib.canvas import Crop, Distort, Fourier, FourierPixels, Pixels
+from vizlib.canvas import Crop, Distort, Fourier, FourierPixels, Phase, Pixels
 from vizlib.errors import InputError, unknown
 from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_variation
 
@@ -60,7 +60,6 @@ class Recipe:
 
 
 ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
-MOMENTUM = ("SGD", (("momentum", 0.9),))
 TAIL = 0.4
 # mv2015: σ = 27098.1 for 227 × 227 × 3 values, so 68.9 a value; x/σ has unit norm
 RMS_2015 = 27098.1 / np.sqrt(227 * 227 * 3)
@@ -68,24 +67,23 @@ CALM = 0.3
 B, V = 80.0, 80.0 / 6.5  # mv2016: colour bound B and total-variation scale V = B / 6.5, on the 0–255 scale
 
 
-def mv2015(*, mean, size, depth, stride):
-    """Mahendran & Vedaldi, CVPR 2015 (arXiv 1412.0035). λ_V by depth: 0.5, 5, 50 for a third of the layers each,
-    which on VGG16 is our reading of the paper's AlexNet layers 1–6, 7–12, 13–20. Their rate 0.004, for AlexNet, makes
-    VGG16 diverge within three steps; three tenths of it do not, so CALM, which is ours, stands before it."""
+def mv2015(*, mean, size, stride):
+    """Mahendran & Vedaldi, CVPR 2015 (arXiv 1412.0035). λ_V is 0.5, 5, 50 for a third of AlexNet's layers each; to tell
+    these by stride (on VGG16: blocks 1–2, 3–4, 5) is ours, and so is CALM: the paper's rate diverges on VGG16."""
     sigma = RMS_2015 * np.sqrt(3.0) * size
-    strength = (0.5, 5.0, 50.0)[min(int(3 * depth), 2)]
+    strength = 0.5 if stride < 4 else 5.0 if stride < 16 else 50.0
     # the paper sums V over pixels of x/σ; total_variation averages over them
     priors = 2.16e8 * alpha_norm(alpha=6, unit=sigma, mean=mean)
     priors += strength * size**2 * total_variation(beta=2, unit=sigma)
     return Recipe(
-        "mv2015", "arXiv 1412.0035", Pixels(mean, spread=RMS_2015), MOMENTUM,
+        "mv2015", "arXiv 1412.0035", Pixels(mean, spread=RMS_2015), ("SGD", (("momentum", 0.9),)),
         # 0.004 in units of x/σ (whose values are 1/σ of ours, and gradients σ times): σ² in ours
         rate=CALM * 0.004 * sigma**2, steps=400, priors=priors,
         schedule=((0.25, 1.0), (0.75, 0.1), (1.0, 0.01)), rest=True,
     )  # fmt: skip
 
 
-def mv2016(*, mean, size, depth, stride):
+def mv2016(*, mean, size, stride):
     """Mahendran & Vedaldi, IJCV 2016 (arXiv 1512.02017). Of their C = 1, 20, 100, 300 we take 300; the rate is ours.
 
     The paper weighs the feature error by C and the priors by 1; dividing both by C changes nothing but the unit, so
@@ -101,7 +99,7 @@ def mv2016(*, mean, size, depth, stride):
     )  # fmt: skip
 
 
-def fourier(*, mean, size, depth, stride):
+def fourier(*, mean, size, stride):
     """Ours: inversion on an unbounded Fourier canvas, without jitter; every constant was tuned on photographs.
 
     The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
@@ -141,15 +139,34 @@ def distill2017(*, mean, size):
     )  # fmt: skip
 
 
-INVERSION = {"fourier": fourier, "mv2016": mv2016, "mv2015": mv2015}
-CLASS_IMAGE = {"distill2017": distill2017, "simonyan2013": simonyan2013}
+def robust2013(*, mean, size):
+    """Ours: simonyan2013 with the two plainest remedies for noise, total variation and random shifts of the view."""
+    paper = simonyan2013(mean=mean, size=size)
+    priors = paper.priors + 0.1 * total_variation(beta=2, unit=V)
+    return replace(paper, name="robust2013", source="this project", priors=priors, views=(Crop(16),))
+
+
+def maco2023(*, mean, size):
+    """Fel et al. 2023 (arXiv 2306.06805): only phases are free. It has no prior, so strength changes nothing.
+
+    Rate, schedule and views are ours: theirs (1.0, and crops from 50 % down to 5 % of the image under noise 0.08) are
+    for images of many times the network's size; at 224 px they left four of four classes beyond rank 100.
+    """
+    return Recipe(
+        "maco2023", "arXiv 2306.06805", Phase(mean=tuple(mean)), ("Nadam", ()), rate=0.1, steps=256,
+        schedule="tail", views=(Distort(),),
+    )  # fmt: skip
+
+
+INVERSION = {make.__name__: make for make in (fourier, mv2016, mv2015)}
+CLASS_IMAGE = {make.__name__: make for make in (distill2017, maco2023, robust2013, simonyan2013)}
 
 
 def for_layer(name, network, layer, *, size):
     """The inversion recipe of a name for a network's layer at an image size; InputError for an unknown name."""
     if name not in INVERSION:
         raise unknown("recipe", name, INVERSION)
-    return INVERSION[name](mean=network.mean, size=size, depth=network.depth(layer), stride=network.stride(layer))
+    return INVERSION[name](mean=network.mean, size=size, stride=network.stride(layer))
 
 
 def for_class(name, network, *, size):

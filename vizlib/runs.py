@@ -7,8 +7,6 @@ from pathlib import Path
 
 from vizlib import files
 
-PACKAGES = ("vizlib", "tensorflow", "keras", "numpy", "pillow")
-
 
 def folder(out):
     """The results folder as a Path, made if missing; InputError where it cannot be written."""
@@ -18,15 +16,12 @@ def folder(out):
     return path
 
 
-def versions():
-    """Python's, the platform's and the main packages' versions."""
-    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
-    return found | {d.name: d.version for d in metadata.distributions() if d.name in PACKAGES}
-
-
 def write_summary(out, *, parameters, numbers, seconds):
     """Write out/summary.json in one piece: parameters, versions, seconds, and every number that was shown."""
-    content = {"parameters": parameters, "versions": versions(), "seconds": round(seconds, 1), **numbers}
+    named = ("vizlib", "tensorflow", "keras", "numpy", "pillow")
+    versions = {d.name: d.version for d in metadata.distributions() if d.name in named}
+    versions |= {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    content = {"parameters": parameters, "versions": versions, "seconds": round(seconds, 1), **numbers}
     text = json.dumps(content, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value))
     plain = json.loads(text, parse_constant=lambda name: None)  # NaN and infinity are no JSON
     path = folder(out) / "summary.json"

@@ -1,6 +1,6 @@
 """From a saliency map to a mask and a box: two colour models and one graph cut (Simonyan et al. 2013, sec. 3.2)."""
 
-from typing import NamedTuple
+from collections import namedtuple
 
 import maxflow
 import numpy as np
@@ -14,15 +14,11 @@ from vizlib.parameters import positive_integer
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight: the edges are symmetric
 
 
-class Segmentation(NamedTuple):
-    """trimap: int8 (H, W), see `trimap`; mask: bool (H, W); box: (top, left, bottom, right) px, ends excluded."""
-
-    trimap: np.ndarray
-    mask: np.ndarray
-    box: tuple[int, int, int, int]
+# trimap: int8 (H, W), see `trimap`; mask: bool (H, W); box: (top, left, bottom, right) px, the last two excluded
+Segmentation = namedtuple("Segmentation", "trimap mask box")
 
 
-def segment(image, saliency, *, foreground=0.95, background=0.30, components=5, smoothness=20.0, seed=0):
+def segment(image, saliency, *, foreground=0.95, background=0.30, components=5, smoothness=5.0, seed=0):
     """The object that a saliency map (H, W) points at in an image (H, W, 3): a Segmentation.
 
     foreground, background: quantiles of the saliency (the paper's); components of each colour mixture and smoothness
@@ -59,11 +55,11 @@ def _cost(model, image):
     return -model.score_samples(255.0 * image.reshape(-1, 3)).reshape(image.shape[:2])
 
 
-def graph_cut(image, inside, outside, *, smoothness=20.0):
+def graph_cut(image, inside, outside, *, smoothness=5.0):
     """The mask bool (H, W) of least energy: each pixel's cost `inside` or `outside` (H, W), and between neighbours on
     different sides smoothness · exp(−‖difference‖² / (2 · its mean)) / distance (Boykov & Jolly 2001)."""
     if not 0 <= smoothness < np.inf:
-        raise InputError(f"The smoothness must be a number of at least 0, not {smoothness}; try 20.")
+        raise InputError(f"The smoothness must be a number of at least 0, not {smoothness}; try 5.")
     graph = maxflow.GraphFloat()
     nodes, least = graph.add_grid_nodes(image.shape[:2]), np.minimum(inside, outside)
     graph.add_grid_tedges(nodes, inside - least, outside - least)  # the sink's side is inside
