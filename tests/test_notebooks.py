@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 INVERSION = ROOT / "notebooks/Inverting_convnet_representations.ipynb"
 CLASS_SCORE = ROOT / "notebooks/Class_score_and_Saliency_Map_Visualization.ipynb"
 COMMON = {"network", "image", "size", "iterations", "regularization", "recipe", "seed", "out", "interactive"}
-OWN = {INVERSION: {"layers", "layer", "seeds"}, CLASS_SCORE: {"classes", "dataset", "saliency_method"}}
+OWN = {
+    INVERSION: {"layers", "layer", "seeds", "sections"},
+    CLASS_SCORE: {"classes", "dataset", "saliency_method", "foreground", "background", "smoothness", "sections"},
+}
 both = pytest.mark.parametrize("path", [INVERSION, CLASS_SCORE], ids=["inversion", "class_score"])
 
 
@@ -117,18 +120,62 @@ def test_the_same_seed_gives_the_same_number_in_another_process(inverted, tmp_pa
     assert (tmp_path / "block3_conv1.png").is_file()
 
 
-def test_class_score_writes_what_it_shows(tmp_path):
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("class_score")
     chosen = {"classes": ["goldfish", 963], "size": 96, "iterations": 10, "saliency_method": "smoothgrad"}
+    result = execute(CLASS_SCORE, folder, **chosen)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder, json.loads((folder / "summary.json").read_text())
+
+
+def test_class_score_writes_what_it_shows(scored):
+    folder, summary = scored
+    assert set(summary["class_images"]) == {"simonyan2013", "robust2013", "distill2017", "maco2023"}
+    for recipe in summary["class_images"]:
+        assert images.load(folder / f"class_1_{recipe}.png").shape == (96, 96, 3)
+        assert (folder / f"class_963_{recipe}.png").is_file()
+    assert summary["class_images"]["distill2017"]["goldfish"] > 5
+    assert 0.1 < summary["diversity"] < 1.1
+    for name in ("chelsea", "rocket"):
+        saved = np.load(folder / f"saliency_smoothgrad_{name}.npy")
+        assert saved.shape == (96, 96) and saved.dtype == np.float32 and (saved >= 0).all()
+
+
+def test_class_score_shows_both_signs_of_the_one_logit(scored):
+    folder, summary = scored
+    shown = summary["cats_and_dogs"]
+    assert shown["classes"] == ["cat", "dog"] and shown["logits"]["chelsea"] < 0
+    for score in ("fine-tuned", "ImageNet"):
+        (_, cat), (_, dog) = shown[f"{score} distill2017"]["cat"], shown[f"{score} distill2017"]["dog"]
+        assert cat < dog
+    assert images.load(folder / "class_cat_distill2017.png").shape == (96, 96, 3)
+
+
+def test_class_score_measures_its_maps(scored):
+    _, summary = scored
+    assert set(summary["trust"]) >= {"gradient", "ten_crop", "guided_backprop", "grad_cam", "occlusion"}
+    assert all(0 <= row["pointing"] <= 1 and -1 <= row["sanity"] <= 1 for row in summary["trust"].values())
+    assert 0 < summary["completeness_gap"] < 0.5
+    assert summary["segmentation"]["(all pixels)"]["chelsea"][0] > 0.9
+
+
+def test_class_score_fine_tunes_on_a_folder_of_photographs(tmp_path):
+    rng = np.random.default_rng(0)
+    for pet, name in (("cats", "chelsea"), ("dogs", "astronaut")):
+        photo = images.load(name)
+        for k in range(6):  # windows of one photograph stand for photographs of one class
+            top, left = (int(rng.integers(0, n - 200)) for n in photo.shape[:2])
+            images.save(photo[top : top + 200, left : left + 200], tmp_path / f"photos/{pet}/{k}.jpg")
+    (tmp_path / "photos/dogs/torn.jpg").write_bytes(b"no picture")
+    chosen = {"dataset": str(tmp_path / "photos"), "sections": "cats_and_dogs", "iterations": 3, "size": 96}
     result = execute(CLASS_SCORE, tmp_path, **chosen)
     assert result.returncode == 0, result.stderr[-3000:]
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert set(summary["class_images"]) == {"simonyan2013", "distill2017"}
-    for recipe in summary["class_images"]:
-        assert images.load(tmp_path / f"class_1_{recipe}.png").shape == (96, 96, 3)
-        assert (tmp_path / f"class_963_{recipe}.png").is_file()
-        assert summary["class_images"][recipe]["goldfish"] > 5
-    saved = np.load(tmp_path / "saliency_smoothgrad_chelsea.npy")
-    assert saved.shape == (96, 96) and saved.dtype == np.float32 and (saved >= 0).all()
+    training = summary["training"]
+    assert np.sum(training["confusion"]) == 2 and list(training["skipped"]) == ["dogs/torn.jpg"]
+    assert len(training["curve"]["val_loss"]) >= 2 and "class_images" not in summary
+    assert (tmp_path / "finetuned.safetensors").is_file() and (tmp_path / "class_dogs_distill2017.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +183,9 @@ def test_class_score_writes_what_it_shows(tmp_path):
     [
         (INVERSION, {"layer": "block4_conv9"}, "did you mean block4_conv"),
         (CLASS_SCORE, {"classes": ["goldfisch"]}, "did you mean goldfish"),
-        (CLASS_SCORE, {"dataset": "pets"}, "leave it empty"),
+        (CLASS_SCORE, {"dataset": "pets"}, "into one sub-folder a class"),
+        (CLASS_SCORE, {"recipe": "distil2017"}, "did you mean distill2017"),
+        (CLASS_SCORE, {"foreground": 0.2}, "background < foreground"),
         (INVERSION, {"iterations": 0}, "at least 1"),
     ],
 )

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from vizlib import metrics, segment
+from vizlib import files, images, metrics, networks, saliency, segment
 from vizlib.errors import InputError
 
 SIZE = 64
@@ -153,3 +153,19 @@ def test_a_map_of_another_size_is_one_sentence():
 
 def test_an_empty_mask_is_one_sentence():
     assert "foreground" in sentence(segment.largest_component, np.zeros((4, 4), bool))
+
+
+def test_the_masks_drawn_by_hand_fit_their_photographs():
+    for name in images.samples():
+        drawn = images.load(files.data_path("images", "masks", f"{name}.png"))
+        assert drawn.shape == images.load(name).shape and set(np.unique(drawn)) == {0, 1}
+        assert 0.01 < drawn.mean() < 0.9
+
+
+def test_smoothgrad_cuts_palace_and_flower_out_better_than_a_guess():
+    network = networks.load("efficientnet_lite0")
+    for name, best_guess in (("china", 0.41), ("flower", 0.66)):  # of all pixels and a centred square
+        photo = images.load(name, size=224)
+        truth = images.load(files.data_path("images", "masks", f"{name}.png"), size=224)[..., 0] > 0.5
+        found = segment.segment(photo, saliency.smoothgrad(network, photo, int(np.argmax(network.logits(photo)))))
+        assert metrics.iou(found.mask, truth) > best_guess + 0.1
