@@ -57,6 +57,13 @@ def test_marked_pixels_may_change_sides():
     assert metrics.iou(found.mask, DISC) > 0.95
 
 
+@pytest.mark.parametrize("name", ["china", "flower"])
+def test_marks_that_are_right_cut_a_photograph_right(name):
+    truth = images.load(files.data_path("images", "masks", f"{name}.png"), size=224)[..., 0] > 0.5
+    marks = truth + np.random.default_rng(0).random(truth.shape)  # any pixel of the object above all others
+    assert metrics.iou(segment.segment(images.load(name, size=224), marks).mask, truth) > 0.9
+
+
 def test_trimap_takes_its_quantiles():
     values = np.random.default_rng(0).permutation(np.arange(400.0)).reshape(20, 20)
     marks = segment.trimap(values)

@@ -3,7 +3,9 @@
     python tests/benchmarks/segmentation_truth.py [--network NAME] [--size 224] [--smoothness 5] [--components 5]
 
 Each map is that of the class which the network ranks first. A column a photograph: IoU of the mask / of its box; the
-two baselines, all pixels and a centred square of half the area, are what a map has to beat.
+two baselines, all pixels and a centred square of half the area, are what a map has to beat. (ideal marks) is the same
+cut with a map drawn at random above all else inside the true mask: what it lacks to 1 is the cut's fault, the rest of
+what a method lacks is its map's.
 """
 
 import argparse
@@ -32,6 +34,11 @@ def baselines(size):
     square, edge = np.zeros((size, size), bool), round(size * (1 - np.sqrt(0.5)) / 2)
     square[edge : size - edge, edge : size - edge] = True
     return {"(all pixels)": np.ones((size, size), bool), "(centred half)": square}
+
+
+def ideal(truth, seed=0):
+    """A map that is higher at every pixel of the truth than anywhere else, and random otherwise."""
+    return truth + np.random.default_rng(seed).random(truth.shape)
 
 
 def agreement(mask, truth):
@@ -64,6 +71,7 @@ def main():
     for name, mask in baselines(options.size).items():
         show(name, [agreement(mask, truth[n]) for n in photos])
     settings = {k: getattr(options, k) for k in ("foreground", "background", "smoothness", "components")}
+    show("(ideal marks)", [agreement(cut(p, ideal(truth[n]), settings), truth[n]) for n, p in photos.items()])
     for name in saliency.METHODS:
         maps = {n: saliency.compute(name, network, p, classes[n]) for n, p in photos.items()}
         show(name, [agreement(cut(p, maps[n], settings), truth[n]) for n, p in photos.items()])
