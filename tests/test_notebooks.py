@@ -146,9 +146,10 @@ def test_class_score_shows_both_signs_of_the_one_logit(scored):
     folder, summary = scored
     shown = summary["cats_and_dogs"]
     assert shown["classes"] == ["cat", "dog"] and shown["logits"]["chelsea"] < 0
-    for score in ("fine-tuned", "ImageNet"):
-        (_, cat), (_, dog) = shown[f"{score} distill2017"]["cat"], shown[f"{score} distill2017"]["dog"]
-        assert cat < dog
+    for recipe in ("simonyan2013", "distill2017"):
+        (_, cat), (_, dog) = shown[f"fine-tuned {recipe}"]["cat"], shown[f"fine-tuned {recipe}"]["dog"]
+        assert cat < 0 < dog
+    assert set(shown) >= {"ImageNet simonyan2013", "ImageNet distill2017"}
     assert images.load(folder / "class_cat_distill2017.png").shape == (96, 96, 3)
 
 
