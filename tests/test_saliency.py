@@ -395,23 +395,63 @@ def test_maps_of_a_randomised_network_follow_its_weights(method):
 # ---------------------------------------------------------------- agreement with others, where they are installed
 
 
-@pytest.mark.parametrize("method, peer, options", [
-    ("gradient", "Saliency", {}),
-    ("guided_backprop", "GuidedBackprop", {}),
-    ("gradient_times_input", "GradientInput", {}),
-    ("integrated_gradients", "IntegratedGradients", {"steps": 300}),
-])  # fmt: skip
-def test_agreement_with_xplique(method, peer, options):
-    attributions = pytest.importorskip("xplique.attributions")
-    network = convolutional(ceiling=None)  # its guided backpropagation lets gradients pass above 6
-    expected = getattr(attributions, peer)(network.model, reducer=None, **options)(IMAGE[None], np.eye(3)[[1]])[0]
-    expected = np.sum(expected, axis=-1) if "in" in method and method != "gradient" else np.abs(expected).max(axis=-1)
-    close(saliency.compute(method, network, IMAGE, 1, **options), np.float32(expected), 2e-3)
+def peers_network():
+    """An image as large as its last grid, so that how a map is enlarged plays no part, and ReLUs without a ceiling:
+    xplique's guided backpropagation lets gradients pass above 6."""
+    shared = layers.Conv2D(4, 3, padding="same", activation="relu"), layers.Conv2D(5, 3, padding="same", name="grid")
+    return network_of(*shared, layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(3), seed=6)
 
 
-def test_agreement_with_tf_keras_vis():
-    peer = pytest.importorskip("tf_keras_vis.saliency")
+def xplique_map(peer, network, **options):
+    """Its map of class 1, with a channel axis where it keeps one."""
+    attributions = pytest.importorskip("xplique.attributions", reason="xplique is not installed (extra: peers)")
+    explainer = getattr(attributions, peer)(network.model, batch_size=None, **options)
+    return np.asarray(explainer(IMAGE[None], np.eye(3, dtype=np.float32)[[1]]))[0]
+
+
+@pytest.mark.parametrize("method, peer", [("gradient", "Saliency"), ("guided_backprop", "GuidedBackprop")])
+def test_largest_gradients_agree_with_xplique(method, peer):
+    expected = np.abs(xplique_map(peer, network := peers_network(), reducer=None)).max(axis=-1)
+    close(saliency.compute(method, network, IMAGE, 1), expected)
+
+
+def test_gradient_times_input_agrees_with_xplique():
+    network = peers_network()
+    assert not np.any(network.mean)  # xplique counts from black
+    expected = xplique_map("GradientInput", network, reducer="sum")[..., 0]
+    close(saliency.gradient_times_input(network, IMAGE, 1), expected)
+
+
+def test_integrated_gradients_agree_with_xplique():
+    """It takes the trapezoidal rule on `steps` points, ends included: half the sum of the left and the right rule."""
+    network, steps, colour = peers_network(), 400, 0.25
+    options = {"steps": steps, "baseline_value": colour, "reducer": "sum"}
+    expected = xplique_map("IntegratedGradients", network, **options)[..., 0]
+    # both rules err by the square of a step where the gradient is smooth, and by a step where a ReLU switches
+    tolerance = np.abs(expected).max() / steps
+    close(saliency.integrated_gradients(network, IMAGE, 1, steps=steps, baseline=[colour] * 3), expected, tolerance)
+
+
+def test_grad_cam_agrees_with_xplique():
+    network = peers_network()
+    expected = xplique_map("GradCAM", network, conv_layer="grid")[..., 0]
+    assert expected.any() and not expected.all()
+    close(saliency.grad_cam(network, IMAGE, 1, layer="grid"), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_occlusion_agrees_with_xplique(stride):
+    """It adds up the patches that cover a pixel; ours is their mean."""
+    network, patch = peers_network(), 2
+    total = xplique_map("Occlusion", network, patch_size=patch, patch_stride=stride)[..., 0]
+    covered = [np.minimum(np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1)), patch) for n in (H, W)]
+    count = np.outer(*covered) if stride == 1 else 1
+    close(saliency.occlusion(network, IMAGE, 1, patch=patch, stride=stride), np.float32(total / count))
+
+
+def test_gradient_agrees_with_tf_keras_vis():
+    peer = pytest.importorskip("tf_keras_vis.saliency", reason="tf-keras-vis is not installed (extra: peers)")
     network = convolutional()
-    score = lambda logits: logits[:, 1]
-    expected = peer.Saliency(network.model)(score, IMAGE[None], keepdims=True, normalize_map=False)
+    explain, score = peer.Saliency(network.model), lambda logits: logits[:, 1]
+    expected = explain(score, IMAGE[None], keepdims=True, normalize_map=False)
     close(saliency.gradient(network, IMAGE, 1), np.abs(np.asarray(expected))[0].max(axis=-1))
