@@ -84,8 +84,8 @@ class Fourier:
 
     def _colours(self, spectrum):
         size = spectrum.shape[2]
-        scaled = spectrum * self.gain * _amplitudes(size, self.decay)[..., None]
-        pixels = tf.signal.irfft2d(tf.complex(scaled[..., 0], scaled[..., 1]), [size, size])
+        scaled = spectrum * (self.gain * _amplitudes(size, self.decay)[..., None])
+        pixels = tf.signal.irfft2d(tf.complex(*tf.unstack(scaled, axis=-1)), [size, size])
         return tf.einsum("bchw,dc->bhwd", pixels, tf.constant(COLOUR))
 
     def _spectrum(self, colours):

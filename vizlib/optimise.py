@@ -84,9 +84,11 @@ class Loop:
         self.state = self.parameters + self.optimizer.variables
         # given signatures, so that schedules of another length compile nothing again
         knobs = tf.nest.map_structure(tf.TensorSpec.from_tensor, (objective.weights(), objective.data))
-        number, each = tf.TensorSpec((), tf.int32), tf.TensorSpec((parameters[0].shape[0],), tf.int32)
-        schedule = [tf.TensorSpec((None,))] * 3
-        self.advance = tf.function(self._advance, input_signature=(number, number, each, schedule, *knobs))
+        count, seeds = tf.TensorSpec((), tf.int32), tf.TensorSpec((parameters[0].shape[0],), tf.int32)
+        signature = (count, count, seeds, [tf.TensorSpec((None,))] * 3, *knobs)
+        # kept out of the loop's own cyclic graph, in which oneDNN misses the pooling's gradient: sixteen times slower
+        self.gradients = tf.function(self._gradients, experimental_attributes={"_noinline": True})
+        self.advance = tf.function(self._advance, input_signature=signature)
         self.report = tf.function(self._report, input_signature=knobs)
 
     def reset(self, parameters):
@@ -100,14 +102,13 @@ class Loop:
         """Steps first … last − 1; gives (steps done, whether all was finite, the last gradient's largest entry)."""
 
         def body(step, finite, largest):
-            gradients = self._gradients(seeds, step, schedule[1][step], weights, data)
+            gradients = self.gradients(seeds, step, schedule[1][step], weights, data)
             largest = tf.reduce_max([tf.reduce_max(tf.abs(g)) for g in gradients])
             finite = tf.math.is_finite(largest)
             tf.cond(finite, lambda: self._apply(gradients, schedule[0][step], schedule[2][step]), lambda: False)
             return step + tf.cast(finite, tf.int32), finite, largest
 
-        start = (first, tf.constant(True), tf.constant(1.0))
-        return tf.while_loop(lambda step, finite, _: finite & (step < last), body, start)
+        return tf.while_loop(lambda step, finite, _: finite & (step < last), body, (first, True, 1.0))
 
     def _gradients(self, seeds, step, amplitude, weights, data):
         values = [v.value for v in self.parameters]

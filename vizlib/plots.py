@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Rectangle
 
 # Okabe & Ito's colours, told apart by colour-blind eyes as well
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -67,8 +68,6 @@ def _lines(ax, x, series):
 
 def segmentation(image, saliency_map, result, *, width=2.4):
     """Simonyan's figure 3: image, map, thresholds (blue above, brown below), mask and box; gives the Axes."""
-    from matplotlib.patches import Rectangle
-
     marks = np.full((*result.trimap.shape, 3), 0.75)
     marks[result.trimap > 0], marks[result.trimap < 0] = (0.0, 0.45, 0.7), (0.45, 0.3, 0.1)
     cut = np.where(result.mask[..., None], image, 1.0)

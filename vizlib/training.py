@@ -93,10 +93,8 @@ def finetune(network, data, *, frozen_below="block5a_expand", epochs=(3, 12), ra
             adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, count * len(train)))
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             model.compile(adam, loss, metrics=["accuracy"], jit_compile=False)  # XLA is slow on a CPU
-            start, best = (
-                model.get_weights(),
-                keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True),
-            )
+            best = keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)
+            start = model.get_weights()
             use = {"callbacks": [curve, best, *callbacks], "verbose": verbose, "shuffle": False}
             model.fit(train, validation_data=held, epochs=count, **use)
     model.set_weights(best.best_weights or start)
