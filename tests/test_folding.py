@@ -105,3 +105,8 @@ def test_the_original_is_left_as_it_was():
     folding.fold_batch_norms(model)
     assert [layer.name for layer in model.layers] == names
     np.testing.assert_array_equal(model(IMAGES, training=False), before)
+
+
+def test_what_computes_in_bfloat16_is_left_alone():
+    with_norm = chain(layers.Conv2D(3, 1, dtype="mixed_bfloat16"), layers.BatchNormalization(dtype="mixed_bfloat16"))
+    assert folding.fold_batch_norms(with_norm) is with_norm

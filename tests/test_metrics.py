@@ -9,13 +9,6 @@ RNG = np.random.default_rng(0)
 PHOTO = images.load("chelsea", size=64)
 
 
-def test_feature_error_is_squared_and_relative_to_the_target():
-    target = np.full((2, 3, 4), 2.0)
-    assert metrics.feature_error(target, target) == 0
-    assert metrics.feature_error(0 * target, target) == 1
-    assert metrics.feature_error(1.5 * target, target) == pytest.approx(0.25)
-
-
 def test_pairwise_distance_is_the_mean_over_pairs_not_over_ordered_pairs_with_oneself():
     codes = np.array([[[0.0, 0]], [[3, 4]], [[6, 8]]])  # distances 5, 5, 10
     assert metrics.pairwise_distance(codes) == pytest.approx(20 / 3)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vizlib import networks, objectives, optimise, recipes
+from vizlib import folding, networks, objectives, optimise, recipes
 from vizlib.errors import InputError
 
 
@@ -21,5 +21,5 @@ def maximise(network, classes, *, recipe="distill2017", size=None, seeds=(0,), p
     if isinstance(recipe, str):
         recipe = recipes.for_class(recipe, network, size=size)
     score = objectives.class_score(directions)
-    fast = network.classifier(precision=precision or networks.fast_precision(network))
+    fast = folding.fold_batch_norms(network.classifier(precision=precision or networks.fast_precision(network)))
     return optimise.run(network.classifier(), score, recipe, size=size, seeds=seeds, fast=fast, **options)

@@ -1,16 +1,17 @@
 """Batch normalisations folded into the convolutions before them: the same function in fewer passes over memory."""
 
-from functools import partial
+from functools import lru_cache, partial
 
 from vizlib.backend import keras, tf
 
 CONVOLUTIONS = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
 
 
+@lru_cache(maxsize=32)
 def fold_batch_norms(model):
     """A flat model for inference in which every batch norm behind a linear convolution is a part of it.
 
-    Weights are shared and folded at each call, so the model follows its original's training.
+    Weights are shared and folded at each call: the model follows its original's training. bfloat16 stays unfolded.
     """
     if not any(map(_is_norm, model.layers)):
         return model
@@ -29,7 +30,7 @@ def fold_batch_norms(model):
 
 
 def _is_norm(layer):
-    return type(layer) is keras.layers.BatchNormalization and layer.axis in (-1, 3)
+    return type(layer) is keras.layers.BatchNormalization and layer.axis in (-1, 3) and layer.compute_dtype == "float32"
 
 
 def _convolve(layer, norm, x):

@@ -13,11 +13,6 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 Curves = namedtuple("Curves", "fractions deletion insertion deletion_auc insertion_auc")
 
 
-def feature_error(code, target):
-    """‖Φ − Φ0‖² / ‖Φ0‖² (Mahendran & Vedaldi 2015, eq. 2)."""
-    return float(np.sum(np.square(code - target)) / np.sum(np.square(target)))
-
-
 def pairwise_distance(codes):
     """Mean of ‖Φi − Φj‖ over all pairs of codes (n, …): the scale of `normalised_error`."""
     return float(pdist(np.reshape(codes, (len(codes), -1))).mean())

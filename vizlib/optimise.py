@@ -183,7 +183,7 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
 
 def _fingerprint(loop, objective, recipe, numbers):
     """Of everything that decides a run's images: weights, layers, terms, recipe, start and numbers."""
-    layers = [layer.get_config() for model in (loop.exact, loop.fast) for layer in model.layers]
+    layers = [y.get_config() for y in loop.exact.layers] + [y.compute_dtype for y in loop.fast.layers]
     terms = [(t.name, t.options, t.weight) for t in objective.terms]
     arrays = [*loop.exact.get_weights(), *(d.numpy() for t in objective.data for d in t)]
     arrays += [np.asarray(v) for v in loop.parameters]
