@@ -110,3 +110,49 @@ def test_the_original_is_left_as_it_was():
 def test_what_computes_in_bfloat16_is_left_alone():
     with_norm = chain(layers.Conv2D(3, 1, dtype="mixed_bfloat16"), layers.BatchNormalization(dtype="mixed_bfloat16"))
     assert folding.fold_batch_norms(with_norm) is with_norm
+
+
+def straight(*parts):
+    return folding.split_affine(folding.fold_batch_norms(chain(*parts)))
+
+
+def test_the_affine_start_ends_before_the_first_bend():
+    start, rest = straight(
+        layers.Conv2D(4, 3, strides=2), layers.BatchNormalization(), layers.ReLU(), layers.Conv2D(2, 1)
+    )
+    assert start.output.shape[-1] == 4 and [type(layer).__name__ for layer in rest.layers[1:]] == ["ReLU", "Conv2D"]
+    a, b = start(IMAGES), start(IMAGES[::-1])
+    np.testing.assert_allclose(start((IMAGES + IMAGES[::-1]) / 2), (a + b) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_start_and_rest_are_the_whole_model(activation):
+    model = chain(
+        layers.Conv2D(3, 1), layers.ZeroPadding2D(1), layers.Conv2D(4, 3, activation=activation), layers.ReLU()
+    )
+    start, rest = folding.split_affine(model)
+    assert start.output.shape[-1] == (4 if activation == "linear" else 3)
+    np.testing.assert_allclose(rest(start(IMAGES)), model(IMAGES), rtol=1e-5)
+
+
+def test_what_goes_round_a_layer_keeps_it_out_of_the_start():
+    image = keras.Input((None, None, 3))
+    first = layers.Conv2D(3, 1)(image)
+    second = layers.Conv2D(3, 3, padding="same")(first)
+    model = random_weights(keras.Model(image, layers.ReLU()(second) + first))
+    start, rest = folding.split_affine(model)
+    assert [layer.name for layer in start.layers] == [layer.name for layer in model.layers[:2]]
+    np.testing.assert_allclose(rest(start(IMAGES)), model(IMAGES), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(12, 12), (12, 11), (13, 16)])
+@pytest.mark.parametrize("padding", [((0, 1), (0, 1)), ((1, 1), (0, 1)), ((1, 0), (1, 0))])
+@pytest.mark.parametrize("convolution", [lambda: layers.Conv2D(4, 3, 2), lambda: layers.DepthwiseConv2D(3, 2)])
+def test_paddings_before_folded_convolutions_stay_what_they_were(size, padding, convolution):
+    image = keras.Input((*size, 3))
+    padded = layers.ZeroPadding2D(padding)(layers.Conv2D(3, 1)(image))
+    model = random_weights(keras.Model(image, layers.BatchNormalization()(convolution()(padded))))
+    folded, pictures = folding.fold_batch_norms(model), RNG.random((2, *size, 3)).astype(np.float32)
+    np.testing.assert_allclose(folded(pictures), model(pictures, training=False), rtol=2e-5)
+    alike = (size, padding) in {((12, 12), ((0, 1), (0, 1))), ((13, 16), ((1, 1), (0, 1)))}
+    assert any(isinstance(layer, layers.ZeroPadding2D) for layer in folded.layers) != alike

@@ -2,8 +2,7 @@
 
 A canvas has `start(seeds, size)` → list of float32 tensors, `image(parameters)` → (B, H, W, 3), `encode(images)`,
 its inverse, and `project(parameters)` → what the optimiser must put back after a step. A view is a function of
-(images, seeds (B, 2), amplitude 0…1) → images and never changes the canvas.
-"""
+(images, seeds (B, 2), amplitude 0…1) → images and never changes the canvas."""
 
 import functools
 from dataclasses import dataclass
@@ -30,8 +29,7 @@ class Pixels:
     """Mean-subtracted pixels on the 0–255 scale: image = mean + x / 255.
 
     mean: RGB in [0, 1]; spread: standard deviation of the Gaussian start (0 = the mean image itself);
-    bound: each pixel's RGB norm is projected to at most this (Mahendran & Vedaldi 2016), infinite = no bound.
-    """
+    bound: each pixel's RGB norm is projected to at most this (Mahendran & Vedaldi 2016), infinite = no bound."""
 
     mean: tuple = GREY
     spread: float = 0.0
@@ -62,8 +60,7 @@ class Fourier:
     """Sigmoid of a colour-decorrelated Fourier spectrum scaled by 1/f^decay (Distill 2017, appendix).
 
     Every frequency moves at a like rate, which turns the gradient's high-frequency noise into a picture.
-    spread: standard deviation of the start's coefficients; gain: factor on all of them.
-    """
+    spread: standard deviation of the start's coefficients; gain: factor on all of them."""
 
     spread: float = 0.01
     decay: float = 1.0
@@ -94,7 +91,6 @@ class Fourier:
         return [np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)]
 
     def project(self, parameters):
-        """Nothing to put back: the sigmoid bounds the image."""
         return parameters
 
 
@@ -103,8 +99,7 @@ class FourierPixels(Fourier):
     """The Fourier canvas without its sigmoid: image = mean + colours / 4, not bounded; ours.
 
     A sigmoid is flat at its ends, so a smoothness prior there drives whole images to black or white; a straight
-    line has no such end (1/4 is the sigmoid's slope in the middle, so rates mean the same on both).
-    """
+    line has no such end (1/4 is the sigmoid's slope in the middle, so rates mean the same on both)."""
 
     mean: tuple = GREY
 
@@ -179,8 +174,7 @@ class Crop:
 class Distort:
     """Pad with grey, shift, scale and rotate in one bilinear resampling (Distill 2017: jitter 16, then 8).
 
-    jitters: widths of uniform shifts, px, summed; scale and degrees: half-widths of uniform factors and angles.
-    """
+    jitters: widths of uniform shifts, px, summed; scale and degrees: half-widths of uniform factors and angles."""
 
     jitters: tuple = (16, 8)
     scale: float = 0.05

@@ -10,8 +10,7 @@ def maximise(network, classes, *, recipe="distill2017", size=None, seeds=(0,), p
     """Images that maximise unnormalised class scores: a generator of Snapshots.
 
     classes: one class or a list (names or indices); several classes and one seed, or one class and several seeds,
-    make one batch. recipe: a name or a Recipe; options: those of `optimise.run`.
-    """
+    make one batch. recipe: a name or a Recipe; options: those of `optimise.run`."""
     classes = [classes] if isinstance(classes, str | int | np.integer) else list(classes)
     seeds = list(seeds) * len(classes) if len(seeds) == 1 else list(seeds)
     if not seeds or len(classes) not in (1, len(seeds)):

@@ -15,8 +15,7 @@ def unknown(kind, value, choices, *, hint=""):
     """An InputError for a misspelt name.
 
     kind: what is named ("layer"); value: what was given; choices: what exists (str each); hint: a last clause.
-    Names the nearest choices, or all of them where they are at most twelve, or the first few.
-    """
+    Names the nearest choices, or all of them where they are at most twelve, or the first few."""
     choices = [str(c) for c in choices]
     near = difflib.get_close_matches(str(value), choices, n=3, cutoff=0.5)
     some = choices if len(choices) <= 12 else [*choices[:8], f"… ({len(choices)} in all)"]

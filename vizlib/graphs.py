@@ -13,8 +13,7 @@ def rebuild(model, make, *, before=lambda x: x):
     """The same graph with every layer replaced by `make(layer)`, nested models laid flat.
 
     Gives (model, outputs) where outputs maps each layer's name to its tensor; a layer whose name is taken gets
-    its owner's name in front. `before` is applied to the input first.
-    """
+    its owner's name in front. `before` is applied to the input first."""
     start = keras.Input(model.inputs[0].shape[1:])
     begin = before(start)
     outputs, made = {}, {}

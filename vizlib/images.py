@@ -34,8 +34,7 @@ def load(source, *, size=None):
 
     source: a sample's name, a file's path, or the bytes of an upload. EXIF rotation is applied, transparency laid on
     white, the first frame of an animation taken, 16-bit grey scaled by 65535; 16-bit colour keeps its upper 8 bits
-    and colour profiles are ignored. Raises InputError, one sentence, for everything that cannot be loaded right.
-    """
+    and colour profiles are ignored. Raises InputError, one sentence, for everything that cannot be loaded right."""
     shown, file = _locate(source)
     try:
         # Pillow's remarks on odd files are of no use: each file is loaded right or refused here

@@ -16,8 +16,7 @@ def invert(network, image, layer, *, recipe="fourier", mask=1.0, precision=None,
 
     recipe: a name or a Recipe; mask: which features count, broadcast against the code (1, H', W', C);
     precision: of the steps, default the fast one of this machine; options: those of `optimise.run`
-    (iterations as `steps`, `strength`, `seeds`, `every`, `start`).
-    """
+    (iterations as `steps`, `strength`, `seeds`, `every`, `start`)."""
     target = objectives.match(encode(network, image, layer), mask=mask)
     return _run(network, image, layer, target, recipe, precision, options)
 
@@ -25,8 +24,7 @@ def invert(network, image, layer, *, recipe="fourier", mask=1.0, precision=None,
 def caricature(network, image, layer, *, recipe="fourier", precision=None, **options):
     """The image with its features at `layer` exaggerated (Mahendran & Vedaldi 2016, sec. 5): a generator of Snapshots.
 
-    Starts from the image itself; options as for `invert`.
-    """
+    Starts from the image itself; options as for `invert`."""
     louder = objectives.caricature(encode(network, image, layer))
     return _run(network, image, layer, louder, recipe, precision, {"start": image[None], **options})
 
@@ -42,8 +40,7 @@ def _run(network, image, layer, objective, recipe, precision, options):
 def estimate(network, image, layers, *, recipe="fourier", steps=200, seeds=(0,)):
     """About how long inverting `layers` will take, and how much memory: {"minutes", "gigabytes"}.
 
-    Times three steps at the shallowest and at the deepest layer, each twice, because the first time compiles.
-    """
+    Times three steps at the shallowest and at the deepest layer, each twice, because the first time compiles."""
     ends = sorted(layers, key=network.layers.index)
     for layer in (ends[0], ends[-1]):
         for _ in range(2):

@@ -4,8 +4,7 @@
     code = network.features("block4_conv2")(image[None])     # (1, H', W', C)
 
 Preprocessing (scale, channel order, mean) is the first layer of every network's graph, so nothing outside this
-module knows about 0–255, BGR or batches of one.
-"""
+module knows about 0–255, BGR or batches of one."""
 
 import functools
 import hashlib
@@ -40,8 +39,7 @@ class Network:
     model: keras.Model, (B, H, W, 3) float32 in [0, 1] → (B, n) logits, or features where it has no classifier;
     size: the square input it was trained at, px; classes: one name a logit, or (negative, positive) for one logit;
     mean: the RGB colour in [0, 1] that preprocessing maps to zero; outputs: layer name → symbolic tensor;
-    main: the layers worth showing, in order.
-    """
+    main: the layers worth showing, in order."""
 
     name: str
     model: keras.Model
@@ -60,8 +58,7 @@ class Network:
         """The network cut at `layer`: keras.Model, (B, H, W, 3) in [0, 1] → that layer's output.
 
         precision: "float32", or "bfloat16" for the computation behind the (float32) preprocessing.
-        Cut models are cached. Raises InputError for an unknown layer, naming near ones.
-        """
+        Cut models are cached. Raises InputError for an unknown layer, naming near ones."""
         if layer not in self.outputs:
             raise unknown("layer", layer, dict.fromkeys(self.main + self.layers), hint=f"({self.name})")
         return _cut(self, layer, precision)
@@ -154,8 +151,7 @@ def wrap(model, *, preprocessing, name=None, classes=(), main=(), size=None):
     preprocessing: what the model expects, a key of PREPROCESSING, or (scale, mean RGB, reversed?) on 0–255 RGB.
     classes: one name a logit, (negative, positive) for one logit, () for "class 0", "class 1", …
     size: its input in px where the model leaves it open (default 224).
-    A softmax or sigmoid at the end is taken off, with a warning; InputError where that cannot be done.
-    """
+    A softmax or sigmoid at the end is taken off, with a warning; InputError where that cannot be done."""
     known = preprocessing in PREPROCESSING
     if not (known or isinstance(preprocessing, tuple)):
         raise unknown("preprocessing", preprocessing, PREPROCESSING)
@@ -236,8 +232,7 @@ DOWNLOADED = {
 def load(name):
     """A Network by name: shipped, or from keras.applications (downloaded once by Keras); or the path of a written one.
 
-    Raises InputError for an unknown name, altered weights, or weights that cannot be downloaded.
-    """
+    Raises InputError for an unknown name, altered weights, or weights that cannot be downloaded."""
     if name in embedded():
         return read(files.data_path("weights", name))
     if Path(name).suffix in (".json", ".safetensors"):

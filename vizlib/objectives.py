@@ -3,8 +3,7 @@
     objective = match(code) + 0.5 * total_variation()
 
 Every term is a function of a batch of images and their features that gives one number an image; lower is better.
-Priors look at x = 255 · (image − mean), the papers' mean-subtracted 0–255 scale.
-"""
+Priors look at x = 255 · (image − mean), the papers' mean-subtracted 0–255 scale."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,8 +21,7 @@ class Term:
     """One named summand: weight · function(image, features, data) → (B,).
 
     Terms are equal when they compute the same thing: weight and data (targets) are inputs of a compiled loop and
-    do not count, so a loop is compiled once for all of them.
-    """
+    do not count, so a loop is compiled once for all of them."""
 
     name: str
     function: Callable
@@ -89,8 +87,7 @@ def match(target, *, mask=1.0):
     """Feature error ‖m(Φ(x) − Φ0)‖² / ‖mΦ0‖² (Mahendran & Vedaldi 2015, eq. 2).
 
     target: Φ0, (1 or B, …) as the cut network gives it; mask: m, broadcast against it (part of the grid or of the
-    channels). Raises InputError where the target is zero or not finite.
-    """
+    channels). Raises InputError where the target is zero or not finite."""
     target, mask = tf.convert_to_tensor(target, tf.float32), tf.convert_to_tensor(mask, tf.float32)
     norm = float(tf.reduce_min(_sum(tf.square(mask * target))))
     if not 0 < norm < float("inf"):
@@ -113,8 +110,7 @@ def caricature(target):
 def class_score(directions):
     """−S: minus the unnormalised class score (Simonyan et al. 2013, eq. 1).
 
-    directions: (1 or B, n), from `Network.direction`; S = logits · direction, so a one-logit head has two signs.
-    """
+    directions: (1 or B, n), from `Network.direction`; S = logits · direction, so a one-logit head has two signs."""
     return _term("class score", lambda image, features, data: -tf.reduce_sum(features * data[0], axis=1), directions)
 
 
@@ -148,8 +144,7 @@ _DIFFERENCES[0, 0], _DIFFERENCES[1, 0, :, 0], _DIFFERENCES[0, 1, :, 1] = -1, 1, 
 def total_variation(*, beta=2.0, unit=1.0):
     """Mean over pixels of Σ_channels (dx² + dy²)^(β/2), in 255ths over `unit` (Mahendran & Vedaldi 2015, sec. 3).
 
-    Forward differences; the last row and column are replicated, so their differences are zero.
-    """
+    Forward differences; the last row and column are replicated, so their differences are zero."""
 
     def variation(image, features, data):
         scale = np.full((*image.shape[1:], 2), 255 / unit, np.float32)

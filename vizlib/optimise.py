@@ -3,8 +3,7 @@
     for snapshot in optimise.run(cut, objective, recipe, size=224):
         ...                                     # `break` stops; every snapshot holds a finished image
 
-Strength, rates, targets and the number of steps are tensors, so turning a knob never compiles anything again.
-"""
+Strength, rates, targets and the number of steps are tensors, so turning a knob never compiles anything again."""
 
 import math
 import time
@@ -26,8 +25,7 @@ CHUNK, KEEP = 1.0, 5.0  # seconds: about the longest compiled call, and the long
 class Snapshot:
     """What a run shows: `images` (B, H, W, 3) are copies, `values` maps each term's name to its weighted values (B,).
 
-    Values are computed in float32 at these very images, without random views.
-    """
+    Values are computed in float32 at these very images, without random views."""
 
     step: int
     steps: int
@@ -59,12 +57,10 @@ class ForgetfulAdagrad(keras.optimizers.Optimizer):
         self.momentum = momentum
 
     def build(self, variables):
-        """Make the two slots of every variable."""
         super().build(variables)
         self.squares, self.moves = (self.add_optimizer_variables(variables, n) for n in ("squares", "momentum"))
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step on one variable."""
         squares, moves = (s[self._get_variable_index(variable)] for s in (self.squares, self.moves))
         self.assign(squares, self.momentum * squares + gradient * gradient)
         self.assign(moves, self.momentum * moves - gradient / (1.0 / learning_rate + keras.ops.sqrt(squares)))
@@ -163,8 +159,7 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
     from, instead of noise. keep: folder for the run's state: the same run, called again after it was stopped or
     killed, gives the snapshots it had and goes on, at most about KEEP seconds back, to the very same image.
     Raises InputError for impossible numbers or a gradient that is zero; a loss that is not finite ends the run with
-    a warning, and the last snapshot is the best image so far.
-    """
+    a warning, and the last snapshot is the best image so far."""
     steps = positive_integer("iterations", recipe.steps if steps is None else steps)
     every = positive_integer("every", every)
     strength = number("strength", strength)

@@ -12,8 +12,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 def image_grid(rows, *, titles=(), row_titles=(), width=2.0):
     """Images (H, W, 3) in [0, 1] side by side, as they are. rows: list of lists; gives the array of Axes.
 
-    titles: one a column, or one a picture as a list of lists; row_titles: one a row; width: inches a picture.
-    """
+    titles: one a column, or one a picture as a list of lists; row_titles: one a row; width: inches a picture."""
     columns = max(map(len, rows))
     shape = {"figsize": (width * columns, (width + 0.28) * len(rows)), "layout": "constrained"}
     _, axes = plt.subplots(len(rows), columns, squeeze=False, **shape)

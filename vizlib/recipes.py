@@ -1,8 +1,7 @@
 """The named settings, as data. Each constant's source stands beside it; what a paper does not give is marked "ours".
 
 A recipe says on what canvas, under which priors and views, and with which optimiser and schedule an objective is
-optimised. `for_layer` and `for_class` give one by name, since some papers' constants depend on the layer.
-"""
+optimised. `for_layer` and `for_class` give one by name, since some papers' constants depend on the layer."""
 
 from dataclasses import dataclass, replace
 
@@ -20,8 +19,7 @@ class Recipe:
     schedule: ((until, factor), …) piecewise constant, `until` as a fraction of all steps, or "tail" (1, then straight
     down to 0 over the last TAIL of them);
     views_until: the fraction of steps that see random views; priors: weighted, times the user's strength;
-    optimizer: Keras class name and its options; rest: clear the optimiser's momentum whenever the rate changes.
-    """
+    optimizer: Keras class name and its options; rest: clear the optimiser's momentum whenever the rate changes."""
 
     name: str
     source: str
@@ -87,8 +85,7 @@ def mv2016(*, mean, size, stride):
     """Mahendran & Vedaldi, IJCV 2016 (arXiv 1512.02017). Of their C = 1, 20, 100, 300 we take 300; the rate is ours.
 
     The paper weighs the feature error by C and the priors by 1; dividing both by C changes nothing but the unit, so
-    strength 3 is C = 100, strength 15 is C = 20.
-    """
+    strength 3 is C = 100, strength 15 is C = 20."""
     fidelity = 300.0
     priors = colour_norm(alpha=6, unit=B, mean=mean) + total_variation(beta=2, unit=V)
     return Recipe(
@@ -104,8 +101,7 @@ def fourier(*, mean, size, stride):
 
     The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
     Adam's epsilon grows to the size of those gradients that say nothing, which Adam would otherwise amplify to noise.
-    Its β2 is short, so that steps keep their length while gradients fall.
-    """
+    Its β2 is short, so that steps keep their length while gradients fall."""
     fine = 4.0 / stride
     smooth = 8e-4 * fine**-2.1
     priors = smooth * total_variation(beta=2, unit=V) + 0.1 * smooth * colour_norm(alpha=6, unit=B, mean=mean)
@@ -119,8 +115,7 @@ def fourier(*, mean, size, stride):
 def simonyan2013(*, mean, size):
     """Simonyan et al. 2013 (arXiv 1312.6034): zero image, L2, gradient ascent. All numbers are ours: none is given.
 
-    Adam, because a grey image hardly excites a network: plain ascent stays at the zero image for hundreds of steps.
-    """
+    Adam, because a grey image hardly excites a network: plain ascent stays at the zero image for hundreds of steps."""
     return Recipe(
         "simonyan2013", "arXiv 1312.6034", Pixels(mean, spread=0.0), ADAM, rate=2.0, steps=256,
         priors=0.01 * l2(mean=mean),
@@ -130,8 +125,7 @@ def simonyan2013(*, mean, size):
 def distill2017(*, mean, size):
     """Olah et al., Distill 2017: Fourier canvas and random views; the weak total variation, for the slider, is ours.
 
-    The gain of a quarter is from the published code, where it stands without a reason.
-    """
+    The gain of a quarter is from the published code, where it stands without a reason."""
     return Recipe(
         "distill2017", "10.23915/distill.00007", Fourier(spread=0.01, gain=0.25), ADAM, rate=0.05,
         steps=256, views=(Distort(),),
@@ -150,8 +144,7 @@ def maco2023(*, mean, size):
     """Fel et al. 2023 (arXiv 2306.06805): only phases are free. It has no prior, so strength changes nothing.
 
     Rate, schedule and views are ours: theirs (1.0, and crops from 50 % down to 5 % of the image under noise 0.08) are
-    for images of many times the network's size; at 224 px they left four of four classes beyond rank 100.
-    """
+    for images of many times the network's size; at 224 px they left four of four classes beyond rank 100."""
     return Recipe(
         "maco2023", "arXiv 2306.06805", Phase(mean=tuple(mean)), ("Nadam", ()), rate=0.1, steps=256,
         schedule="tail", views=(Distort(),),

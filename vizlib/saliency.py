@@ -4,8 +4,7 @@
 
 image: (H, W, 3) in [0, 1]; class_: name or index. The score S is the unnormalised one, logits · direction(class_);
 gradients are with respect to the image in [0, 1]; no map is rescaled. InputError for an unknown class and for a map
-that is zero everywhere. Compiled once a network, in batches of one size.
-"""
+that is zero everywhere. Compiled once a network, in batches of one size."""
 
 import functools
 import itertools
@@ -41,7 +40,7 @@ def compute(method, network, image, class_, **options):
 @_method
 def gradient(network, image, class_):
     """max over channels of |∂S/∂I| (Simonyan et al. 2013, sec. 3.1)."""
-    return _largest(_mean_gradient(network, class_, [image]))
+    return _largest(_mean_gradient(network, class_, image, [image]))
 
 
 @_method
@@ -53,15 +52,14 @@ def ten_crop(network, image, class_, *, share=224 / 256):
     corners = [(0, 0), (0, right), (low, 0), (low, right), (low // 2, right // 2)]
     places = [np.s_[y : y + height, x : x + width] for y, x in corners]
     crops = [image[p] for p in places] + [image[p][:, ::-1] for p in places]
-    (gradients,) = _gradients(network, class_, crops, size=image.shape[:2])
-    maps = _largest(gradients)
+    maps = _largest(_compiled_gradient(network)(np.stack(crops), network.direction(class_), image.shape[:2])[1].numpy())
     return _put_back(image.shape[:2], places * 2, [*maps[:5], *maps[5:, :, ::-1]])
 
 
 @_method
 def gradient_times_input(network, image, class_):
     """Σ over channels of ∂S/∂I · (I − the network's mean colour); signed (Shrikumar et al. 2016)."""
-    return np.sum(_mean_gradient(network, class_, [image]) * (image - np.float32(network.mean)), axis=-1)
+    return np.sum(_mean_gradient(network, class_, image, [image]) * (image - np.float32(network.mean)), axis=-1)
 
 
 @_method
@@ -70,7 +68,7 @@ def smoothgrad(network, image, class_, *, samples=50, noise=0.15, seed=0):
     spread, rng = np.float32(noise * np.ptp(image)), np.random.default_rng(seed)
     count = range(positive_integer("samples", samples))
     copies = (image + spread * rng.standard_normal(image.shape, np.float32) for _ in count)
-    return _largest(_mean_gradient(network, class_, copies))
+    return _largest(_mean_gradient(network, class_, image, copies))
 
 
 @_method
@@ -78,12 +76,12 @@ def integrated_gradients(network, image, class_, *, steps=50, baseline=None):
     """Σ over channels of (I − I₀) · mean of ∂S/∂I on the line from I₀ to I; signed (Sundararajan et al. 2017).
 
     steps: midpoints on the line; baseline: I₀, image or colour (None = the network's mean colour). The map should
-    add up to S(I) − S(I₀): see `completeness_gap`.
-    """
-    start = np.float32(network.mean if baseline is None else baseline)
+    add up to S(I) − S(I₀): see `completeness_gap`."""
+    start = np.broadcast_to(np.float32(network.mean if baseline is None else baseline), image.shape)
     points = np.float32((np.arange(positive_integer("steps", steps)) + 0.5) / steps)
-    on_line = (start + t * (image - start) for t in points)
-    return np.sum((image - start) * _mean_gradient(network, class_, on_line), axis=-1)
+    low, high = _compiled_mean(network)[0](np.stack([start, image]))
+    on_line = ((n, low + t[:, None, None, None] * (high - low)) for n, t in _batches(points))
+    return np.sum((image - start) * _gradient_behind(network, class_, image, on_line), axis=-1)
 
 
 def completeness_gap(network, image, class_, saliency_map, *, baseline=None):
@@ -101,7 +99,7 @@ def guided_backprop(network, image, class_):
     """
     guided = _guided(network)
     guided.model.set_weights(network.model.get_weights())  # they may have been trained since
-    return _largest(_mean_gradient(guided, class_, [image]))
+    return _largest(_mean_gradient(guided, class_, image, [image]))
 
 
 @_method
@@ -123,7 +121,9 @@ def occlusion(network, image, class_, *, patch=32, stride=16):
     patch, stride = positive_integer("patch", patch), positive_integer("stride", stride)
     rows, columns = (sorted({*range(0, n - patch, stride), max(n - patch, 0)}) for n in image.shape[:2])
     places = [np.s_[y : y + patch, x : x + patch] for y in rows for x in columns]
-    found = scores(network, itertools.chain([image], (_covered(image, p, network.mean) for p in places)), class_)
+    masks = (_put_back(image.shape[:2], [place], [1.0])[..., None] for place in places)
+    covered = (np.where(mask, np.float32(network.mean), image) for mask in masks)
+    found = scores(network, itertools.chain([image], covered), class_)
     return _put_back(image.shape[:2], places, found[0] - found[1:])
 
 
@@ -169,16 +169,18 @@ def _batches(pictures):
         yield len(chunk), np.stack(chunk + chunk[-1:] * (BATCH - len(chunk) if len(chunk) > 1 else 0))
 
 
-def _gradients(network, class_, pictures, *, size=None):
-    """∂S/∂I of each image, shown at `size` (height, width), in batches (n, H, W, 3)."""
-    run, direction = _compiled_gradient(network), network.direction(class_)
-    for n, batch in _batches(pictures):
-        yield run(batch, direction, size or batch.shape[1:3])[1].numpy()[:n]
+def _mean_gradient(network, class_, image, pictures):
+    """The mean of ∂S/∂I over pictures of the image's size."""
+    batches = ((n, _compiled_mean(network)[0](batch)) for n, batch in _batches(pictures))
+    return _gradient_behind(network, class_, image, batches)
 
 
-def _mean_gradient(network, class_, pictures):
-    sums, counts = zip(*((part.sum(axis=0), len(part)) for part in _gradients(network, class_, pictures)), strict=True)
-    return sum(sums) / np.float32(sum(counts))
+def _gradient_behind(network, class_, image, batches):
+    """Mean of ∂S/∂I over (n, A): of ∂S/∂A, A where the network stops being affine, brought back to the image once."""
+    (_, total, back), direction, sums, count = _compiled_mean(network), network.direction(class_), 0.0, 0
+    for n, batch in batches:
+        sums, count = sums + total(batch, tf.constant(n), direction), count + n
+    return back(image[None], sums / count).numpy()[0]
 
 
 def _logits(network, pictures):
@@ -187,12 +189,6 @@ def _logits(network, pictures):
 
 def _largest(gradients):
     return np.abs(gradients).max(axis=-1)
-
-
-def _covered(image, place, colour):
-    image = image.copy()
-    image[place] = colour
-    return image
 
 
 def _put_back(shape, places, values):
@@ -223,6 +219,28 @@ def _compiled_gradient(network, layer=None):
         return source, tape.gradient(score, source, unconnected_gradients="zero")
 
     return run
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_mean(network):
+    """Images → A, (A, n, direction) → Σ of ∂S/∂A over the first n, (image, ∂S/∂A) → ∂S/∂I."""
+    start, rest = folding.split_affine(folding.fold_batch_norms(network.model))
+
+    @tf.function
+    def total(a, n, direction):
+        with tf.GradientTape() as tape:
+            tape.watch(a)
+            score = tf.reduce_sum(rest(a, training=False)[:n] * direction)
+        return tf.reduce_sum(tape.gradient(score, a, unconnected_gradients="zero"), axis=0, keepdims=True)
+
+    @tf.function
+    def back(image, slopes):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            a = start(image, training=False)
+        return tape.gradient(a, image, slopes)
+
+    return tf.function(lambda batch: start(batch, training=False)), total, back
 
 
 @functools.lru_cache(maxsize=16)

@@ -22,8 +22,7 @@ def segment(image, saliency, *, foreground=0.95, background=0.30, components=5, 
     """The object that a saliency map (H, W) points at in an image (H, W, 3): a Segmentation.
 
     foreground, background: quantiles of the saliency (the paper's); components of each colour mixture and smoothness
-    are ours. One cut, colours only: the marked pixels may change sides. InputError where the map tells nothing.
-    """
+    are ours. One cut, colours only: the marked pixels may change sides. InputError where the map tells nothing."""
     image = images.check(image)
     marks = trimap(saliency, foreground=foreground, background=background)
     if marks.shape != image.shape[:2]:

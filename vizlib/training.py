@@ -25,8 +25,7 @@ def dataset(source, *, size, validation=0.2, seed=0, limit=None):
 
     train, validation: (images uint8 (n, size, size, 3), labels (n,), names (n,)); skipped: name → why (unreadable, or
     the same as another). validation: share held out, drawn from `seed`; size: px, of the centre square; limit: at most
-    so many files a class. Raises InputError unless two classes have two pictures each.
-    """
+    so many files a class. Raises InputError unless two classes have two pictures each."""
     share, size = number("validation", validation, low=0.01, high=0.99), int(number("size", size, low=8, high=4096))
     classes, pictures = (_tfds if str(source).startswith("tfds:") else _folder)(str(source), limit)
     kept, skipped = _readable(pictures, size)
@@ -80,8 +79,7 @@ def finetune(network, data, *, frozen_below="block5a_expand", epochs=(3, 12), ra
 
     Two stages of at most `epochs` each at `rates` (Adam, cosine decay): the head alone, then all layers from
     `frozen_below` (a name, or an index in network.layers) on. A stage ends `patience` epochs after its lowest
-    validation loss, Ctrl-C ends both; the best epoch's weights are kept. Batch norms keep their statistics.
-    """
+    validation loss, Ctrl-C ends both; the best epoch's weights are kept. Batch norms keep their statistics."""
     tuned, curve = _headed(network, data.classes, size=data.train[0].shape[1]), keras.callbacks.History()
     train, held = (tf.data.Dataset.from_tensor_slices(part[:2]) for part in data[:2])
     train, held = train.shuffle(len(train), seed=seed).batch(positive_integer("batch", batch)), held.batch(batch)
