@@ -176,3 +176,11 @@ def test_smoothgrad_cuts_palace_and_flower_out_better_than_a_guess():
         truth = images.load(files.data_path("images", "masks", f"{name}.png"), size=224)[..., 0] > 0.5
         found = segment.segment(photo, saliency.smoothgrad(network, photo, int(np.argmax(network.logits(photo)))))
         assert metrics.iou(found.mask, truth) > best_guess + 0.1
+
+
+def test_a_single_marked_pixel_is_enough_for_a_colour_model():
+    model = segment.colour_model(np.float32([[0.2, 0.4, 0.6]]))
+    np.testing.assert_allclose(model.means_, [[51, 102, 153]], rtol=1e-5)
+    extreme = np.arange(35.0).reshape(5, 7)
+    marks = segment.trimap(extreme, foreground=1.0, background=0.0)
+    assert (marks == 1).sum() == (marks == -1).sum() == 1

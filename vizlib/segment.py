@@ -46,8 +46,8 @@ def trimap(saliency, *, foreground=0.95, background=0.30):
 def colour_model(colours, *, components=5, seed=0):
     """A mixture of at most `components` Gaussians fitted to colours (n, 3) in [0, 1], on the 0–255 scale."""
     count = min(positive_integer("components", components), len(np.unique(colours, axis=0)))
-    # one grey level of spread at least: flat colours would have none
-    return GaussianMixture(count, reg_covar=1.0, random_state=seed).fit(255.0 * colours)
+    two = np.resize(colours, (max(2, len(colours)), 3))  # a mixture takes no single pixel, and no flat colour without
+    return GaussianMixture(count, reg_covar=1.0, random_state=seed).fit(255.0 * two)  # a grey level of spread
 
 
 def _cost(model, image):
