@@ -1,4 +1,4 @@
-# make run, make test and make lab each do their whole set-up; they need Python 3.11-3.13 and nothing else.
+# make run, make test, make lab and make app each do their whole set-up; they need Python 3.11-3.13 and nothing else.
 SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # what other software set for its own Python would mix its packages in here
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
-.PHONY: help run test slow lab clean
+.PHONY: help run test slow lab app clean
 # two notebooks at once would only compete for the same cores and memory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -24,6 +24,7 @@ help:
 	@echo "make run    execute both notebooks into runs/"
 	@echo "make test   everything that CI runs"
 	@echo "make lab    open the notebooks in JupyterLab"
+	@echo "make app    open the panels as a page without code, on this machine only"
 	@echo "make slow   the slow tests (minutes each)"
 	@echo "make clean  remove .venv and runs"
 
@@ -62,8 +63,13 @@ test: $(READY)
 slow: $(READY)
 	@$(BIN)/python -m pytest -m slow --durations=8 || test $$? -eq 5 # 5: no test is marked slow
 
+# uploads over 10 MB have to arrive before a panel can refuse them
+LARGE := tornado_settings="{'websocket_max_message_size': 200000000}"
 lab: $(READY)
-	@$(BIN)/jupyter lab --notebook-dir=notebooks
+	@$(BIN)/jupyter lab --notebook-dir=notebooks --ServerApp.$(LARGE)
+
+app: $(READY)
+	@$(BIN)/python -m voila notebooks/Panels.ipynb --token --Voila.ip=127.0.0.1 --Voila.$(LARGE) --strip_sources=True --show_tracebacks=False
 
 clean:
 	rm -rf .venv runs

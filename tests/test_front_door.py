@@ -176,4 +176,4 @@ def test_doctor_finds_everything_here():
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert result.returncode == 0, result.stdout
     assert result.stderr == "" and all(line.startswith("ok ") for line in result.stdout.splitlines())
-    assert len(result.stdout.splitlines()) == 6
+    assert len(result.stdout.splitlines()) == 4

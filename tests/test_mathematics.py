@@ -271,8 +271,8 @@ def test_forgetful_adagrad_is_the_papers_rule():
 
 
 def test_beta_is_a_knob():
-    recipe = recipes.with_beta(recipes.mv2016(mean=MEAN, size=20, stride=8), 1.0)
+    recipe = recipes.mv2016(mean=MEAN, size=20, stride=8, beta=1.0)
     image = RNG.random((1, 6, 6, 3)).astype(np.float32)
     assert np.isclose(prior(recipe, "total variation", image), total_variation(image[0], 1, 80 / 6.5) / 300, rtol=2e-3)
-    with pytest.raises(ValueError, match="β"):
-        recipes.with_beta(recipes.simonyan2013(mean=MEAN, size=16), 1.0)
+    with pytest.raises(ValueError, match="beta"):
+        recipes.mv2016(mean=MEAN, size=20, stride=8, beta=0)

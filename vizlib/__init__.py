@@ -16,11 +16,11 @@ optimise     the compiled loop: a generator of snapshots
 metrics      feature error, similarity, consistency: arrays in, numbers out
 inversion    images from a layer's features (Mahendran & Vedaldi)
 class_image  images that maximise a class score (Simonyan et al.)
-folding      batch norms folded into the convolutions before them, affine starts split off
 saliency     which pixels a score depends on
 training     fine-tuning on photographs
 segment      from a saliency map to a mask and a box
 plots        arrays in, matplotlib axes out
+widgets      panels with sliders, a live picture and a Stop
 runs         what a notebook's run leaves behind
 """
 

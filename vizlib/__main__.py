@@ -6,10 +6,8 @@ import platform
 import sys
 from pathlib import Path
 
-
-def _python():
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return fits, f"Python {platform.python_version()}", "install Python 3.11, 3.12 or 3.13"
+import psutil
+from jupyter_client.kernelspec import KernelSpecManager
 
 
 def _tensorflow():
@@ -19,30 +17,21 @@ def _tensorflow():
     return total == 27.0, f"TensorFlow {tf.__version__} with Keras {keras.__version__}", "make clean, then make run"
 
 
-def _processor():
+def _networks():
     from vizlib import networks
 
-    slow = "the processor has no bfloat16: everything runs in float32, VGG16 about half as fast"
-    return True, "the processor computes in bfloat16" if networks.bfloat16_computes() else slow, ""
+    sizes = ", ".join(f"{n} ({networks.load(n).model.count_params() / 1e6:.1f} M)" for n in networks.embedded())
+    speed = "computes in" if networks.bfloat16_computes() else "lacks (so VGG16 is about half as fast)"
+    return True, f"weights as recorded: {sizes}; the processor {speed} bfloat16", ""
 
 
-def _memory():
-    import psutil
-
-    free = psutil.virtual_memory().available / 2**30
-    return free >= 3, f"{free:.1f} GiB of memory available", "close other programs: the notebooks need 3 GiB"
-
-
-def _weights():
-    from vizlib import networks
-
-    sizes = {name: networks.load(name).model.count_params() for name in networks.embedded()}
-    return True, "weights as recorded: " + ", ".join(f"{n} ({s / 1e6:.1f} M)" for n, s in sizes.items()), ""
+def _machine():
+    free, python = psutil.virtual_memory().available / 2**30, f"Python {platform.python_version()}"
+    fits = free >= 3 and (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return fits, f"{python}, {free:.1f} GiB of memory available", "the notebooks need Python 3.11 to 3.13 and 3 GiB"
 
 
 def _kernel():
-    from jupyter_client.kernelspec import KernelSpecManager
-
     command = Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
     own = not command.is_absolute() or command.parent.samefile(Path(sys.executable).parent)
     advice = "install the kernel here: python -m ipykernel install --sys-prefix"
@@ -52,7 +41,7 @@ def _kernel():
 def doctor(options):
     """Print a line a check, `ok` or what to do; gives the number of failures."""
     failures = 0
-    for check in (_python, _tensorflow, _processor, _memory, _weights, _kernel):
+    for check in (_machine, _tensorflow, _networks, _kernel):
         try:
             fine, finding, advice = check()
         except Exception as error:
@@ -77,7 +66,8 @@ def finetune(given):
     print(f"{given.out}.json: {accuracy:.2%} of the {held} held out are right; {data.classes}: {confusion.tolist()}")
 
 
-def _parser():
+def main(arguments=None):
+    """Run one sub-command; gives its exit status."""
     parser = argparse.ArgumentParser(prog="python -m vizlib", description="Visualizing CNNs")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("doctor", help="what works on this machine, a line each").set_defaults(run=doctor)
@@ -90,12 +80,7 @@ def _parser():
     tune.add_argument("--epochs", nargs=2, default=(3, 12), metavar=("HEAD", "ALL"), help="at most")
     tune.add_argument("--size", type=int, help="px, by default the network's own")
     tune.add_argument("--seed", type=int, default=0)
-    return parser
-
-
-def main(arguments=None):
-    """Run one sub-command; gives its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         return min(options.run(options) or 0, 1)
     except (ValueError, OSError) as error:

@@ -1,8 +1,9 @@
 """What is optimised and how it becomes an image, and the random views of it that a network is shown.
 
-A canvas has `start(seeds, size)` → list of float32 tensors, `image(parameters)` → (B, H, W, 3), `encode(images)`,
-its inverse, and `project(parameters)` → what the optimiser must put back after a step. A view is a function of
-(images, seeds (B, 2), amplitude 0…1) → images and never changes the canvas."""
+A canvas has `start(seeds, size)` → parameters (list of float32 arrays), one random start a seed; `image(parameters)` →
+(B, H, W, 3) in [0, 1], clipped where it says so; `encode(images)`, its inverse; and `project(parameters)` → what the
+optimiser must put back after a step. A view is a function of (images (B, H, W, 3), seeds (B, 2), amplitude 0…1) →
+images and never changes the canvas."""
 
 import functools
 from dataclasses import dataclass
@@ -20,14 +21,13 @@ COLOUR = (_COLOUR / np.linalg.norm(_COLOUR, axis=0).max()).astype(np.float32)
 
 
 def _noise(seeds, shape):
-    # seeds are the caller's; the second number keeps starts apart from views, whose second number is the step
+    # the second number keeps starts apart from views, whose second number is the step
     return np.stack([tf.random.stateless_normal(shape, (int(s), 2**31 - 1)).numpy() for s in seeds]).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Mean-subtracted pixels on the 0–255 scale: image = mean + x / 255.
-
+    """Mean-subtracted pixels x (B, H, W, 3) on the 0–255 scale: image = mean + x / 255, not clipped.
     mean: RGB in [0, 1]; spread: standard deviation of the Gaussian start (0 = the mean image itself);
     bound: each pixel's RGB norm is projected to at most this (Mahendran & Vedaldi 2016), infinite = no bound."""
 
@@ -36,19 +36,15 @@ class Pixels:
     bound: float = float("inf")
 
     def start(self, seeds, size):
-        """One Gaussian image a seed, as parameters."""
         return [np.float32(self.spread) * _noise(seeds, (size, size, 3))]
 
     def image(self, parameters):
-        """Parameters → images (B, H, W, 3), not clipped."""
         return parameters[0] / 255.0 + tf.constant(self.mean, tf.float32)
 
     def encode(self, images):
-        """Images (B, H, W, 3) → parameters."""
         return [255.0 * (np.asarray(images, np.float32) - np.float32(self.mean))]
 
     def project(self, parameters):
-        """Parameters with every pixel's RGB norm at most `bound`."""
         if self.bound == float("inf"):
             return parameters
         norm = tf.norm(parameters[0], axis=-1, keepdims=True)
@@ -57,25 +53,21 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Fourier:
-    """Sigmoid of a colour-decorrelated Fourier spectrum scaled by 1/f^decay (Distill 2017, appendix).
-
+    """Sigmoid of a colour-decorrelated Fourier spectrum (B, 3, H, W/2 + 1, 2) over f^decay (Distill 2017, appendix).
     Every frequency moves at a like rate, which turns the gradient's high-frequency noise into a picture.
-    spread: standard deviation of the start's coefficients; gain: factor on all of them."""
+    spread: standard deviation of the start's coefficients; gain: factor on all; values encode from [0.01, 0.99]."""
 
     spread: float = 0.01
     decay: float = 1.0
     gain: float = 1.0
 
     def start(self, seeds, size):
-        """One Gaussian spectrum a seed, as parameters (B, 3, H, W/2 + 1, 2)."""
         return [np.float32(self.spread) * _noise(seeds, (3, size, size // 2 + 1, 2))]
 
     def image(self, parameters):
-        """Parameters → images (B, H, W, 3) in (0, 1)."""
         return tf.sigmoid(self._colours(parameters[0]))
 
     def encode(self, images):
-        """Images (B, H, W, 3) → parameters; values are first brought into [0.01, 0.99]."""
         x = np.clip(np.asarray(images, np.float64), 0.01, 0.99)
         return self._spectrum(np.log(x / (1 - x)))
 
@@ -90,44 +82,37 @@ class Fourier:
         spectrum = np.fft.rfft2(pixels) / (self.gain * _amplitudes(colours.shape[1], self.decay))
         return [np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)]
 
-    def project(self, parameters):
-        return parameters
+    project = staticmethod(lambda parameters: parameters)
 
 
 @dataclass(frozen=True)
 class FourierPixels(Fourier):
-    """The Fourier canvas without its sigmoid: image = mean + colours / 4, not bounded; ours.
-
+    """The Fourier canvas without its sigmoid, ours: mean + colours / 4, clipped; the gradient passes as if it were not.
     A sigmoid is flat at its ends, so a smoothness prior there drives whole images to black or white; a straight
     line has no such end (1/4 is the sigmoid's slope in the middle, so rates mean the same on both)."""
 
     mean: tuple = GREY
 
     def image(self, parameters):
-        """Parameters → images (B, H, W, 3), clipped to [0, 1]; the gradient passes as if they were not."""
         x = self._colours(parameters[0]) / 4.0 + tf.constant(self.mean, tf.float32)
         return x + tf.stop_gradient(tf.clip_by_value(x, 0.0, 1.0) - x)
 
     def encode(self, images):
-        """Images (B, H, W, 3) → parameters."""
         return self._spectrum(4.0 * (np.asarray(images, np.float64) - self.mean))
 
 
 @dataclass(frozen=True)
 class Phase(FourierPixels):
-    """Only the phases of the spectrum are free; its magnitudes are those of photographs (MACO: Fel et al. 2023)."""
+    """Only phases (B, 3, H, W/2 + 1) are free; magnitudes are those of photographs (MACO: Fel et al. 2023)."""
 
     def start(self, seeds, size):
-        """One set of random phases a seed, as parameters (B, 3, H, W/2 + 1)."""
         return [np.float32(np.pi) * _noise(seeds, (3, size, size // 2 + 1))]
 
     def image(self, parameters):
-        """Parameters → images (B, H, W, 3), clipped to [0, 1]; the gradient passes as if they were not."""
         waves = tf.stack([tf.cos(parameters[0]), tf.sin(parameters[0])], axis=-1)
         return super().image([waves * _photographs(parameters[0].shape[2])[..., None]])
 
     def encode(self, images):
-        """The phases of images (B, H, W, 3), as parameters."""
         (spectrum,) = super().encode(images)
         return [np.arctan2(spectrum[..., 1], spectrum[..., 0])]
 
@@ -147,11 +132,6 @@ def _amplitudes(size, decay):
     return (size / np.maximum(frequency, 1 / size) ** decay).astype(np.float32)
 
 
-def _each(function, images, seeds):
-    """Stack of function(image, seed): each image of a batch has its own random view, as if it ran alone."""
-    return tf.stack([function(images[i], seeds[i]) for i in range(images.shape[0])])
-
-
 @dataclass(frozen=True)
 class Crop:
     """A window at a random place of a canvas `margin` px larger (Mahendran & Vedaldi 2016); centred when off."""
@@ -159,21 +139,18 @@ class Crop:
     margin: int
 
     def __call__(self, images, seeds, amplitude):
-        """Images (B, H + margin, W + margin, 3) → (B, H, W, 3)."""
         size, low, high = images.shape[1] - self.margin, self.margin // 2, self.margin - self.margin // 2
-
-        def window(image, seed):
-            shift = tf.random.stateless_uniform((2,), seed + [2, 0], -low, high + 1, tf.int32)
+        windows = []
+        for k in range(images.shape[0]):  # each image has its own view, as if it ran alone
+            shift = tf.random.stateless_uniform((2,), seeds[k] + [2, 0], -low, high + 1, tf.int32)
             at = low + shift * tf.cast(amplitude, tf.int32)
-            return tf.slice(image, tf.concat([at, [0]], 0), (size, size, 3))
-
-        return _each(window, images, seeds)
+            windows.append(tf.slice(images[k], tf.concat([at, [0]], 0), (size, size, 3)))
+        return tf.stack(windows)
 
 
 @dataclass(frozen=True)
 class Distort:
     """Pad with grey, shift, scale and rotate in one bilinear resampling (Distill 2017: jitter 16, then 8).
-
     jitters: widths of uniform shifts, px, summed; scale and degrees: half-widths of uniform factors and angles."""
 
     jitters: tuple = (16, 8)
@@ -182,10 +159,9 @@ class Distort:
     margin: int = 0
 
     def __call__(self, images, seeds, amplitude):
-        """Images → distorted images of the same size."""
-        matrices = _each(lambda x, s: self._matrix(s, amplitude, x.shape[0]), images, seeds)
+        matrices = [self._matrix(seeds[k], amplitude, images.shape[1]) for k in range(images.shape[0])]
         return tf.raw_ops.ImageProjectiveTransformV3(
-            images=images, transforms=matrices, output_shape=tf.shape(images)[1:3], fill_value=0.5,
+            images=images, transforms=tf.stack(matrices), output_shape=tf.shape(images)[1:3], fill_value=0.5,
             interpolation="BILINEAR", fill_mode="CONSTANT",
         )  # fmt: skip
 

@@ -7,15 +7,12 @@ class InputError(ValueError):
     """A wrong input, told in one sentence; in a notebook it shows as that sentence, without a traceback."""
 
     def _render_traceback_(self):
-        # IPython asks the exception itself how to be shown
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {self}"]  # IPython asks the exception itself how to be shown
 
 
 def unknown(kind, value, choices, *, hint=""):
-    """An InputError for a misspelt name.
-
-    kind: what is named ("layer"); value: what was given; choices: what exists (str each); hint: a last clause.
-    Names the nearest choices, or all of them where they are at most twelve, or the first few."""
+    """An InputError for a misspelt name: a `kind` ("layer") of which `value` was given and `choices` exist.
+    Names the nearest choices, or all of them where they are at most twelve, or the first few; hint: a last clause."""
     choices = [str(c) for c in choices]
     near = difflib.get_close_matches(str(value), choices, n=3, cutoff=0.5)
     some = choices if len(choices) <= 12 else [*choices[:8], f"… ({len(choices)} in all)"]

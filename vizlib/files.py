@@ -34,8 +34,7 @@ def write(path, content):
 
 def write_arrays(path, **arrays):
     """`write` for NumPy arrays by name."""
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)
+    np.savez(stream := io.BytesIO(), **arrays)
     write(path, stream.getvalue())
 
 
@@ -52,7 +51,6 @@ def fingerprint(*parts):
     """24 hexadecimal digits that change with any of the parts: arrays by their bytes, all else by its repr."""
     digest = hashlib.blake2b(digest_size=12)
     for part in parts:
-        plain = isinstance(part, np.ndarray)
-        digest.update(repr((part.shape, part.dtype) if plain else part).encode() + b"\0")
-        digest.update(part.tobytes() if plain else b"")
+        head = (part.shape, part.dtype) if isinstance(part, np.ndarray) else part
+        digest.update(repr(head).encode() + b"\0" + (b"" if head is part else part.tobytes()))
     return digest.hexdigest()

@@ -11,19 +11,13 @@ from vizlib.errors import InputError
 
 def rebuild(model, make, *, before=lambda x: x):
     """The same graph with every layer replaced by `make(layer)`, nested models laid flat.
-
-    Gives (model, outputs) where outputs maps each layer's name to its tensor; a layer whose name is taken gets
-    its owner's name in front. `before` is applied to the input first."""
-    start = keras.Input(model.inputs[0].shape[1:])
+    Gives (model, {layer's name: tensor}), a name that is taken with its owner's before it; `before` comes first."""
+    start, outputs, made = keras.Input(model.inputs[0].shape[1:]), {}, {}
     begin = before(start)
-    outputs, made = {}, {}
 
     def call(owner, layer, *arguments, **options):
         if is_graph(layer):
             return replay(layer, arguments[0])
-        return apply(owner, layer, arguments, {k: v for k, v in options.items() if v is not None})
-
-    def apply(owner, layer, arguments, options):
         if id(layer) not in made:
             name, new = layer.name, make(layer)
             while name in (*outputs, begin._keras_history.operation.name):
@@ -32,7 +26,7 @@ def rebuild(model, make, *, before=lambda x: x):
         name, new = made[id(layer)]
         if new is None:
             return arguments[0]
-        result = outputs[name] = new(*arguments, **options)
+        result = outputs[name] = new(*arguments, **{k: v for k, v in options.items() if v is not None})
         if new is not layer and getattr(layer, "weights", None):
             new.set_weights(layer.get_weights())
         return result
@@ -76,8 +70,7 @@ def in_bfloat16(layer):
 
 def preprocess(x, *, scale, mean, reverse):
     """[0, 1] RGB → what the network was trained on, as a 1×1 convolution, since every such step is affine."""
-    order = [2, 1, 0] if reverse else [0, 1, 2]
-    scale = np.broadcast_to(scale, 3)
+    order, scale = [2, 1, 0] if reverse else [0, 1, 2], np.broadcast_to(scale, 3)
     layer = keras.layers.Conv2D(3, 1, name="preprocess", trainable=False, dtype="float32")
     y = layer(x)
     layer.set_weights([(np.diag(255 * scale)[:, order]).reshape(1, 1, 3, 3), (-np.array(mean) * scale)[order]])
@@ -90,18 +83,8 @@ def without_softmax(model):
     while is_graph(last):
         last = last.layers[-1]
     squashing = (keras.activations.softmax, keras.activations.sigmoid)
-    ends = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in squashing
-    if not ends:
+    if not (isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in squashing):
         return lambda layer: layer
     warnings.warn(f"{model.name} ends in probabilities; its logits before {last.name} are used.", stacklevel=3)
     bare = None if not getattr(last, "weights", None) else {"activation": None}
     return lambda layer: layer if layer is not last else bare and copy(layer, **bare)
-
-
-def refuse_probabilities(model):
-    """InputError where a model's outputs on noise are probabilities."""
-    side = [s or 64 for s in model.input_shape[1:3]]
-    out = np.asarray(model(np.random.default_rng(0).random((2, *side, 3), np.float32), training=False))
-    if out.ndim == 2 and out.shape[1] > 1 and (out >= 0).all() and np.allclose(out.sum(1), 1, atol=1e-3):
-        raise InputError(f"{model.name} gives probabilities and its logits cannot be recovered; hand in the model "
-                         "without its softmax.")  # fmt: skip

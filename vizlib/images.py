@@ -20,7 +20,6 @@ BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, Ar
 WHITE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "F": 1}
 # how EXIF orientations 2 to 8 are turned upright (ImageOps.exif_transpose fails where other EXIF tags are broken)
 UPRIGHT = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
-FORMATS = ("png", "jpeg", "jpg")
 RESHAPING = {2: "stack grey, np.dstack([image] * 3)", 3: "three colours come last (np.moveaxis)", 4: "pass image[0]"}
 
 
@@ -31,10 +30,9 @@ def samples():
 
 def load(source, *, size=None):
     """A picture as float32 (H, W, 3) in [0, 1]; with `size`, its centre square resized to (size, size, 3).
-
     source: a sample's name, a file's path, or the bytes of an upload. EXIF rotation is applied, transparency laid on
-    white, the first frame of an animation taken, 16-bit grey scaled by 65535; 16-bit colour keeps its upper 8 bits
-    and colour profiles are ignored. Raises InputError, one sentence, for everything that cannot be loaded right."""
+    white, an animation's first frame taken, 16-bit grey scaled by 65535; 16-bit colour keeps its upper 8 bits, colour
+    profiles are ignored. InputError, one sentence, for all that cannot be loaded right."""
     shown, file = _locate(source)
     try:
         # Pillow's remarks on odd files are of no use: each file is loaded right or refused here
@@ -118,8 +116,8 @@ def to_uint8(image):
 
 def encode(image, *, format="png"):
     """The image as bytes of a PNG or JPEG."""
-    if format not in FORMATS:
-        raise unknown("picture format", format, FORMATS)
+    if format not in ("png", "jpeg", "jpg"):
+        raise unknown("picture format", format, ("png", "jpeg", "jpg"))
     stream, picture = io.BytesIO(), Image.fromarray(to_uint8(check(image)))
     picture.save(stream, format.replace("jpg", "jpeg"), quality=95, subsampling=0)
     return stream.getvalue()
@@ -128,10 +126,3 @@ def encode(image, *, format="png"):
 def save(image, path):
     """Write an image as .png, .jpg or .jpeg, whole or not at all; a missing folder is made."""
     write(path, encode(image, format=Path(path).suffix.lower().lstrip(".")))
-
-
-def save_gif(frames, path, *, milliseconds=120, size=128):
-    """Images (H, W, 3) as an animated GIF that holds its last frame, `size` px wide."""
-    pictures = [Image.fromarray(to_uint8(frame)).resize((size, size), Image.Resampling.LANCZOS) for frame in frames]
-    times = [milliseconds] * (len(pictures) - 1) + [10 * milliseconds]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=times, loop=0)

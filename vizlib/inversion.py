@@ -13,38 +13,33 @@ def encode(network, image, layer):
 
 def invert(network, image, layer, *, recipe="fourier", mask=1.0, precision=None, **options):
     """Images whose features at `layer` equal those of `image` (H, W, 3): a generator of Snapshots.
-
-    recipe: a name or a Recipe; mask: which features count, broadcast against the code (1, H', W', C);
-    precision: of the steps, default the fast one of this machine; options: those of `optimise.run`
-    (iterations as `steps`, `strength`, `seeds`, `every`, `start`)."""
+    recipe: a name or a Recipe; mask: which features count, broadcast against the code (1, H', W', C); precision: of the
+    steps, default the fast one of this machine; options: those of `optimise.run`."""
     target = objectives.match(encode(network, image, layer), mask=mask)
     return _run(network, image, layer, target, recipe, precision, options)
 
 
 def caricature(network, image, layer, *, recipe="fourier", precision=None, **options):
     """The image with its features at `layer` exaggerated (Mahendran & Vedaldi 2016, sec. 5): a generator of Snapshots.
-
     Starts from the image itself; options as for `invert`."""
     louder = objectives.caricature(encode(network, image, layer))
     return _run(network, image, layer, louder, recipe, precision, {"start": image[None], **options})
 
 
 def _run(network, image, layer, objective, recipe, precision, options):
-    size = image.shape[0]
     if isinstance(recipe, str):
-        recipe = recipes.for_layer(recipe, network, layer, size=size)
+        recipe = recipes.for_layer(recipe, network, layer, size=image.shape[0])
     fast = network.features(layer, precision=precision or networks.fast_precision(network))
-    return optimise.run(network.features(layer), objective, recipe, size=size, fast=fast, **options)
+    return optimise.run(network.features(layer), objective, recipe, size=image.shape[0], fast=fast, **options)
 
 
 def estimate(network, image, layers, *, recipe="fourier", steps=200, seeds=(0,)):
     """About how long inverting `layers` will take, and how much memory: {"minutes", "gigabytes"}.
-
     Times three steps at the shallowest and at the deepest layer, each twice, because the first time compiles."""
-    ends = sorted(layers, key=network.layers.index)
-    for layer in (ends[0], ends[-1]):
-        for _ in range(2):
-            first, last = invert(network, image, layer, recipe=recipe, steps=3, every=3, seeds=seeds)
-        ends.append(last.seconds - first.seconds)
-    minutes = len(layers) * ((ends[-1] + ends[-2]) / 6 * steps + 2) / 60
+    shallow, *_, deep = sorted([*layers, *layers], key=network.layers.index)
+    times = []
+    for layer in (shallow, shallow, deep, deep):
+        first, last = invert(network, image, layer, recipe=recipe, steps=3, every=3, seeds=seeds)
+        times.append(last.seconds - first.seconds)
+    minutes = len(layers) * ((times[1] + times[3]) / 6 * steps + 2) / 60
     return {"minutes": minutes, "gigabytes": psutil.Process().memory_info().rss / 2**30}

@@ -46,7 +46,6 @@ def lab_shift(image, reference):
 
 def naturalness(image, references):
     """Overlap of an image's gradient histogram with that of a photograph or several (n, H, W, 3): 0 to 1 = alike.
-
     The histogram is of log2 of the grey gradient's magnitude in grey levels, of images as saved in 8 bits, in half
     octaves. It tells noise and flatness from texture, not sense from nonsense; compare images of one size only."""
     histograms = [_gradient_histogram(r) for r in np.reshape(references, (-1, *np.shape(references)[-3:]))]
@@ -72,7 +71,6 @@ def mosaic(images):
 
 def pointing_game(saliency, quadrant):
     """(share of the positive saliency in a quadrant of a mosaic, whether its maximum is there); by chance a quarter.
-
     quadrant: 0 to 3, as in `mosaic` (grid pointing game, Böhle et al. 2021)."""
     inside = np.kron(np.arange(4).reshape(2, 2) == quadrant, np.ones([n // 2 for n in saliency.shape], bool))
     positive = np.maximum(saliency, 0)
@@ -81,7 +79,6 @@ def pointing_game(saliency, quadrant):
 
 def deletion_insertion(score, image, saliency, *, steps=20, baseline=None):
     """Curves of the score while pixels give way to the baseline, or are put on it, the most salient ones first.
-
     score: iterable of images → (n,) probabilities; baseline: image or colour (None = the image's mean colour). A good
     map has a small area under deletion and a large one under insertion (Petsiuk et al. 2018)."""
     empty = np.broadcast_to(np.float32(image.mean((0, 1)) if baseline is None else baseline), image.shape)
@@ -101,8 +98,7 @@ def rank_correlation(a, b):
 
 def iou(mask, truth):
     """Intersection over union of two masks (H, W); 1 where both are empty."""
-    union = np.sum(np.logical_or(mask, truth))
-    return float(np.sum(np.logical_and(mask, truth)) / union) if union else 1.0
+    return float(np.sum(np.logical_and(mask, truth)) / union) if (union := np.sum(np.logical_or(mask, truth))) else 1.0
 
 
 def box_iou(box, truth):

@@ -1,10 +1,8 @@
 """Pretrained networks behind one seam: images in [0, 1] in, features or logits out.
 
-    network = networks.load("vgg16")
-    code = network.features("block4_conv2")(image[None])     # (1, H', W', C)
+    code = networks.load("vgg16").features("block4_conv2")(image[None])     # (1, H', W', C)
 
-Preprocessing (scale, channel order, mean) is the first layer of every network's graph, so nothing outside this
-module knows about 0–255, BGR or batches of one."""
+Preprocessing is the first layer of every network's graph: nothing outside this module knows about 0–255 or BGR."""
 
 import functools
 import hashlib
@@ -34,12 +32,9 @@ ABOUT = ("name", "size", "mean", "classes", "main")
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network ready to be looked into.
-
-    model: keras.Model, (B, H, W, 3) float32 in [0, 1] → (B, n) logits, or features where it has no classifier;
-    size: the square input it was trained at, px; classes: one name a logit, or (negative, positive) for one logit;
-    mean: the RGB colour in [0, 1] that preprocessing maps to zero; outputs: layer name → symbolic tensor;
-    main: the layers worth showing, in order."""
+    """A network ready to be looked into: its model, (B, H, W, 3) float32 in [0, 1] → (B, n) logits, or features.
+    size: its square input, px; mean: the RGB colour in [0, 1] that preprocessing maps to zero; outputs: layer name →
+    symbolic tensor; classes: one name a logit, or (negative, positive) for one; main: the layers worth showing."""
 
     name: str
     model: keras.Model
@@ -55,10 +50,9 @@ class Network:
         return tuple(self.outputs)
 
     def features(self, layer, *, precision="float32"):
-        """The network cut at `layer`: keras.Model, (B, H, W, 3) in [0, 1] → that layer's output.
-
-        precision: "float32", or "bfloat16" for the computation behind the (float32) preprocessing.
-        Cut models are cached. Raises InputError for an unknown layer, naming near ones."""
+        """The network cut at `layer`: keras.Model, (B, H, W, 3) in [0, 1] → that layer's output; cached.
+        precision: "float32", or "bfloat16" behind the preprocessing. InputError for an unknown layer, naming near ones.
+        """
         if layer not in self.outputs:
             raise unknown("layer", layer, dict.fromkeys(self.main + self.layers), hint=f"({self.name})")
         return _cut(self, layer, precision)
@@ -86,7 +80,15 @@ class Network:
             if not 0 <= int(name) < len(self.classes):
                 raise InputError(f"Class {name} does not exist in {self.name}: give 0 to {len(self.classes) - 1}.")
             return int(name)
-        return _find_class(str(name).replace("_", " ").lower(), [c.lower() for c in self.classes], self.classes)
+        wanted, names = str(name).replace("_", " ").lower(), [c.lower() for c in self.classes]
+        fits = [i for i, known in enumerate(names) if wanted in known]
+        same = [i for i in fits if names[i] == wanted]
+        if len(same) == 1 or len(fits) == 1:
+            return (same if len(same) == 1 else fits)[0]
+        if not fits:
+            raise unknown("class", wanted, self.classes)
+        listed = ", ".join(f"{self.classes[i]} ({i})" for i in fits[:12]) + (", …" if len(fits) > 12 else "")
+        raise InputError(f"Class {wanted!r} fits {len(fits)} classes: {listed}; give the full name or the index.")
 
     def direction(self, name):
         """The vector d (n,) whose product with the logits is the class's score; ±1 for a head with one logit."""
@@ -94,7 +96,7 @@ class Network:
         return np.float32([2 * index - 1]) if n == 1 else np.eye(n, dtype=np.float32)[index]
 
     def stride(self, layer):
-        """Input pixels per step of a layer's grid: input size over output size, at the network's own size."""
+        """Input pixels per step of a layer's grid, at the network's own size."""
         shape = self.features(layer).compute_output_shape((1, self.size, self.size, 3))
         return self.size / shape[1] if len(shape) == 4 else float(self.size)
 
@@ -105,37 +107,21 @@ def probabilities(logits):
     return softmax(np.concatenate([0 * logits, logits], axis=-1) if logits.shape[-1] == 1 else logits, axis=-1)
 
 
-def _find_class(wanted, names, shown):
-    if names.count(wanted) == 1:
-        return names.index(wanted)
-    fits = [i for i, name in enumerate(names) if wanted == name or wanted in name]
-    if len(fits) == 1:
-        return fits[0]
-    if not fits:
-        raise unknown("class", wanted, shown)
-    listed = ", ".join(f"{shown[i]} ({i})" for i in fits[:12]) + (", …" if len(fits) > 12 else "")
-    raise InputError(f"Class {wanted!r} fits {len(fits)} classes: {listed}; give the full name or the index.")
-
-
 @functools.lru_cache(maxsize=64)
 def _cut(network, layer, precision):
+    if precision not in ("float32", "bfloat16"):
+        raise unknown("precision", precision, ("float32", "bfloat16"))
     model = network.model
     if layer is not None:
         model = keras.Model(model.input, network.outputs[layer], name=f"{network.name}_to_{layer}")
-    if precision == "float32":
-        return model
-    if precision != "bfloat16":
-        raise unknown("precision", precision, ("float32", "bfloat16"))
-    return graphs.rebuild(model, graphs.in_bfloat16)[0]
+    return model if precision == "float32" else graphs.rebuild(model, graphs.in_bfloat16)[0]
 
 
 @functools.cache
 def bfloat16_computes():
     """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16, AMX or Arm BF16), as Linux tells."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
@@ -147,19 +133,20 @@ def fast_precision(network):
 
 def wrap(model, *, preprocessing, name=None, classes=(), main=(), size=None):
     """A Network from any functional or sequential Keras model, nested ones included.
-
-    preprocessing: what the model expects, a key of PREPROCESSING, or (scale, mean RGB, reversed?) on 0–255 RGB.
-    classes: one name a logit, (negative, positive) for one logit, () for "class 0", "class 1", …
-    size: its input in px where the model leaves it open (default 224).
-    A softmax or sigmoid at the end is taken off, with a warning; InputError where that cannot be done."""
-    known = preprocessing in PREPROCESSING
-    if not (known or isinstance(preprocessing, tuple)):
+    preprocessing: what the model expects, a key of PREPROCESSING, or (scale, mean RGB, reversed?) on 0–255 RGB;
+    classes: one name a logit, (negative, positive) for one; size: its input in px where the model leaves it open
+    (default 224). A softmax or sigmoid at the end is taken off, with a warning, or an InputError where it cannot."""
+    if preprocessing not in PREPROCESSING and not isinstance(preprocessing, tuple):
         raise unknown("preprocessing", preprocessing, PREPROCESSING)
     graphs.check(model)
-    scale, mean, reverse = PREPROCESSING[preprocessing] if known else preprocessing
+    scale, mean, reverse = PREPROCESSING.get(preprocessing, preprocessing)
     before = functools.partial(graphs.preprocess, scale=scale, mean=mean, reverse=reverse)
     full, outputs = graphs.rebuild(model, graphs.without_softmax(model), before=before)
-    graphs.refuse_probabilities(full)
+    side = [s or 64 for s in full.input_shape[1:3]]
+    out = np.asarray(full(np.random.default_rng(0).random((2, *side, 3), np.float32), training=False))
+    if out.ndim == 2 and out.shape[1] > 1 and (out >= 0).all() and np.allclose(out.sum(1), 1, atol=1e-3):
+        raise InputError(f"{model.name} gives probabilities and its logits cannot be recovered; hand in the model "
+                         "without its softmax.")  # fmt: skip
     if len(full.output.shape) == 2:
         classes = classes or tuple(f"class {i}" for i in range(max(full.output.shape[-1], 2)))
     about = {"size": size or model.inputs[0].shape[1] or 224, "mean": [float(m) / 255 for m in mean]}
@@ -168,8 +155,8 @@ def wrap(model, *, preprocessing, name=None, classes=(), main=(), size=None):
 
 def _network(model, outputs, *, name, size, mean, classes, main):
     kept = {n: t for n, t in outputs.items() if len(getattr(t, "shape", ())) in (2, 4)}
-    spatial = tuple(n for n, t in kept.items() if len(t.shape) == 4)
-    return Network(name, model, size, tuple(mean), kept, tuple(classes), tuple(main) or spatial)
+    main = tuple(main) or tuple(n for n, t in kept.items() if len(t.shape) == 4)
+    return Network(name, model, size, tuple(mean), kept, tuple(classes), main)
 
 
 def write(network, path, *, precision="float16"):
@@ -191,21 +178,17 @@ def read(path):
         content = Path(f"{path}.safetensors").read_bytes()
         if hashlib.sha256(content).hexdigest() != about["sha256"]:
             raise ValueError("the weights are altered: their SHA-256 is not the recorded one")
-        return _restored(about, content)
+        weights = safetensors.numpy.load(content)
+        weights |= {f"preprocess/{part}": np.float32(numbers) for part, numbers in about["preprocess"].items()}
+        model = keras.saving.deserialize_keras_object(about["model"], safe_mode=True)
+        for layer in model.layers:
+            layer.set_weights([weights[f"{layer.name}/{w.name}"].reshape(w.shape) for w in layer.weights])
+        outputs = {layer.name: layer.output for layer in model.layers[1:] if layer.name != "preprocess"}
+        return _network(model, outputs, **{key: about[key] for key in ABOUT})
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-        why = getattr(error, "strerror", None) or _first(error)
+        why = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0][:80]
         raise InputError(f"The network {path.name} cannot be read ({why}); it needs {path.name}.json and {path.name}"
                          ".safetensors side by side, as they were written: restore both.") from None  # fmt: skip
-
-
-def _restored(about, content):
-    weights = safetensors.numpy.load(content)
-    weights |= {f"preprocess/{part}": np.float32(numbers) for part, numbers in about["preprocess"].items()}
-    model = keras.saving.deserialize_keras_object(about["model"], safe_mode=True)
-    for layer in model.layers:
-        layer.set_weights([weights[f"{layer.name}/{w.name}"].reshape(w.shape) for w in layer.weights])
-    outputs = {layer.name: layer.output for layer in model.layers[1:] if layer.name != "preprocess"}
-    return _network(model, outputs, **{key: about[key] for key in ABOUT})
 
 
 @functools.cache
@@ -224,15 +207,13 @@ DOWNLOADED = {
     "vgg16_with_top": ("VGG16", "caffe"), "vgg19": ("VGG19", "caffe"), "resnet50": ("ResNet50", "caffe"),
     "resnet50_v2": ("ResNet50V2", "tf"), "inception_v3": ("InceptionV3", "tf"), "xception": ("Xception", "tf"),
     "mobilenet": ("MobileNet", "tf"), "mobilenet_v2": ("MobileNetV2", "tf"), "densenet121": ("DenseNet121", "torch"),
-    "efficientnet_b0": ("EfficientNetB0", "0-255"),
-}  # fmt: skip
+    "efficientnet_b0": ("EfficientNetB0", "0-255")}  # fmt: skip
 
 
 @functools.lru_cache(maxsize=4)
 def load(name):
     """A Network by name: shipped, or from keras.applications (downloaded once by Keras); or the path of a written one.
-
-    Raises InputError for an unknown name, altered weights, or weights that cannot be downloaded."""
+    InputError for an unknown name, altered weights, or weights that cannot be downloaded."""
     if name in embedded():
         return read(files.data_path("weights", name))
     if Path(name).suffix in (".json", ".safetensors"):
@@ -243,11 +224,7 @@ def load(name):
     try:
         model = getattr(keras.applications, function)(weights="imagenet", classifier_activation=None)
     except Exception as error:  # Keras raises bare Exception for a failed download
-        here = " or ".join(embedded())
-        raise InputError(f"{name} needs weights that Keras downloads at first use, and that failed ({_first(error)}); "
-                         f"connect to a network once, or use {here}, which are here.") from None  # fmt: skip
+        here, why = " or ".join(embedded()), str(error).strip().partition("\n")[0][:80]
+        raise InputError(f"{name} needs weights that Keras downloads at first use, and that failed ({why}); connect to "
+                         f"a network once, or use {here}, which are here.") from None  # fmt: skip
     return wrap(model, preprocessing=preprocessing, name=name, classes=imagenet_classes())
-
-
-def _first(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:80]

@@ -2,8 +2,8 @@
 
     objective = match(code) + 0.5 * total_variation()
 
-Every term is a function of a batch of images and their features that gives one number an image; lower is better.
-Priors look at x = 255 · (image − mean), the papers' mean-subtracted 0–255 scale."""
+A term gives one number an image, from a batch of images and their features; lower is better. Priors look at
+x = 255 · (image − mean), the papers' mean-subtracted 0–255 scale."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,16 +12,15 @@ import numpy as np
 
 from vizlib.backend import tf
 from vizlib.errors import InputError
+from vizlib.parameters import number
 
 GREY = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
 class Term:
-    """One named summand: weight · function(image, features, data) → (B,).
-
-    Terms are equal when they compute the same thing: weight and data (targets) are inputs of a compiled loop and
-    do not count, so a loop is compiled once for all of them."""
+    """One named summand: weight · function(image, features, data) → (B,). Weight and data (targets) are inputs of a
+    compiled loop and do not count when terms are compared, so that a loop is compiled once for all of them."""
 
     name: str
     function: Callable
@@ -33,7 +32,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """A sum of terms."""
+    """A sum of terms; `names` are theirs in order, `data` their targets, a tuple of tensors a term."""
 
     terms: tuple[Term, ...] = ()
 
@@ -47,12 +46,10 @@ class Objective:
 
     @property
     def names(self):
-        """The terms' names, in order."""
         return tuple(t.name for t in self.terms)
 
     @property
     def data(self):
-        """The terms' targets, one tuple of tensors a term."""
         return tuple(t.data for t in self.terms)
 
     def weights(self, *, strength=1.0):
@@ -84,20 +81,15 @@ def _centred(image, mean):
 
 
 def match(target, *, mask=1.0):
-    """Feature error ‖m(Φ(x) − Φ0)‖² / ‖mΦ0‖² (Mahendran & Vedaldi 2015, eq. 2).
-
-    target: Φ0, (1 or B, …) as the cut network gives it; mask: m, broadcast against it (part of the grid or of the
-    channels). Raises InputError where the target is zero or not finite."""
+    """Feature error ‖m(Φ(x) − Φ0)‖² / ‖mΦ0‖² (Mahendran & Vedaldi 2015, eq. 2). target: Φ0, (1 or B, …) as the cut
+    network gives it; mask: m, broadcast against it. Raises InputError where the target is zero or not finite."""
     target, mask = tf.convert_to_tensor(target, tf.float32), tf.convert_to_tensor(mask, tf.float32)
     norm = float(tf.reduce_min(_sum(tf.square(mask * target))))
     if not 0 < norm < float("inf"):
         raise InputError(f"The features to match have squared norm {norm:g}, so there is nothing to invert; "
                          "choose another layer or image.")  # fmt: skip
-
-    def error(image, features, data):
-        target, mask = data
-        return _sum(tf.square(mask * (features - target))) / _sum(tf.square(mask * target))
-
+    length = lambda code, mask: _sum(tf.square(mask * code))
+    error = lambda image, features, data: length(features - data[0], data[1]) / length(*data)
     return _term("feature error", error, target, mask)
 
 
@@ -108,9 +100,8 @@ def caricature(target):
 
 
 def class_score(directions):
-    """−S: minus the unnormalised class score (Simonyan et al. 2013, eq. 1).
-
-    directions: (1 or B, n), from `Network.direction`; S = logits · direction, so a one-logit head has two signs."""
+    """−S = −logits · direction, S the unnormalised class score (Simonyan et al. 2013, eq. 1).
+    directions: (1 or B, n), from `Network.direction`: a one-logit head has two signs."""
     return _term("class score", lambda image, features, data: -tf.reduce_sum(features * data[0], axis=1), directions)
 
 
@@ -128,11 +119,8 @@ def alpha_norm(*, alpha=6.0, unit=1.0, mean=GREY):
 
 def colour_norm(*, alpha=6.0, unit=80.0, mean=GREY):
     """Mean over pixels of (‖RGB‖/unit)^α (Mahendran & Vedaldi 2016, sec. 3.1: size-independent)."""
-
-    def power(image, features, data):
-        square = tf.reduce_sum(tf.square(_centred(image, mean) / unit), axis=-1)
-        return tf.reduce_mean(square ** (alpha / 2), axis=(1, 2))
-
+    square = lambda image: tf.reduce_sum(tf.square(_centred(image, mean) / unit), axis=-1)
+    power = lambda image, features, data: tf.reduce_mean(square(image) ** (alpha / 2), axis=(1, 2))
     return _term("colour norm", power, prior=True, alpha=float(alpha), unit=float(unit), mean=tuple(mean))
 
 
@@ -142,9 +130,9 @@ _DIFFERENCES[0, 0], _DIFFERENCES[1, 0, :, 0], _DIFFERENCES[0, 1, :, 1] = -1, 1, 
 
 
 def total_variation(*, beta=2.0, unit=1.0):
-    """Mean over pixels of Σ_channels (dx² + dy²)^(β/2), in 255ths over `unit` (Mahendran & Vedaldi 2015, sec. 3).
-
-    Forward differences; the last row and column are replicated, so their differences are zero."""
+    """Mean over pixels of Σ_channels (dx² + dy²)^(β/2), in 255ths over `unit` (Mahendran & Vedaldi 2015, sec. 3);
+    forward differences, those of the last row and column zero. InputError unless β > 0."""
+    beta = number("beta", beta, low=0.01)
 
     def variation(image, features, data):
         scale = np.full((*image.shape[1:], 2), 255 / unit, np.float32)

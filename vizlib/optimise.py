@@ -1,7 +1,6 @@
 """The loop, once: a generator of snapshots. It is compiled, runs many steps a call, and knows no screen and no paper.
 
-    for snapshot in optimise.run(cut, objective, recipe, size=224):
-        ...                                     # `break` stops; every snapshot holds a finished image
+    for snapshot in optimise.run(cut, objective, recipe, size=224): ...     # each holds a finished image; `break` stops
 
 Strength, rates, targets and the number of steps are tensors, so turning a knob never compiles anything again."""
 
@@ -18,14 +17,14 @@ from vizlib.backend import keras, tf
 from vizlib.errors import InputError
 from vizlib.parameters import number, positive_integer
 
-CHUNK, KEEP = 1.0, 5.0  # seconds: about the longest compiled call, and the longest between two states on disk
+CHUNK, KEEP = 0.5, 5.0  # seconds: about the longest compiled call, and the longest between two states on disk
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """What a run shows: `images` (B, H, W, 3) are copies, `values` maps each term's name to its weighted values (B,).
-
-    Values are computed in float32 at these very images, without random views."""
+    Values are of these very images, in float32, without random views. `image` is the first, `terms` are the values'
+    means over the batch, and `loss` their sum."""
 
     step: int
     steps: int
@@ -35,17 +34,14 @@ class Snapshot:
 
     @property
     def image(self):
-        """The first image, (H, W, 3)."""
         return self.images[0]
 
     @property
     def terms(self):
-        """Term name → weighted value, the mean over the batch; they add up to `loss`."""
         return {name: float(np.mean(v)) for name, v in self.values.items()}
 
     @property
     def loss(self):
-        """The objective's value, the mean over the batch."""
         return sum(self.terms.values())
 
 
@@ -88,7 +84,6 @@ class Loop:
         self.report = tf.function(self._report, input_signature=knobs)
 
     def reset(self, parameters):
-        """A new start image, and an optimiser that remembers nothing."""
         for variable in self.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
         for variable, value in zip(self.parameters, parameters, strict=True):
@@ -133,8 +128,8 @@ class Loop:
         """The images as they would be saved, clipped to [0, 1], and the weighted values (n_terms, B) at them."""
         images = self.recipe.canvas.image([v.value for v in self.parameters])
         low = self.recipe.margin // 2
-        high = images.shape[1] - (self.recipe.margin - low)
-        images = tf.clip_by_value(images[:, low:high, low:high], 0.0, 1.0)
+        inside = slice(low, images.shape[1] - (self.recipe.margin - low))
+        images = tf.clip_by_value(images[:, inside, inside], 0.0, 1.0)
         features = tf.cast(self.exact(images, training=False), tf.float32)
         return images, self.objective.values(images, features, weights=weights, data=data)
 
@@ -142,41 +137,35 @@ class Loop:
 _idle = {}  # loops of finished runs by what they compute, so that a second run need not compile
 
 
-def _loop(fast, exact, objective, recipe, parameters):
-    shapes = tuple(p.shape for p in parameters) + tuple(d.shape for t in objective.data for d in t)
-    key = (id(fast), id(exact), objective.terms, recipe.canvas, recipe.optimizer, recipe.views, recipe.rest, shapes)
-    # popping is atomic: of two runs at once, one gets the loop and the other makes its own
-    loop = _idle.pop(key, None) or Loop(fast, exact, objective, recipe, parameters)
-    return key, loop
-
-
 def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, every=20, start=None, fast=None,
-        keep=None):  # fmt: skip
+        keep=None, stop=None):  # fmt: skip
     """Optimise a batch of images, one a seed; a generator of Snapshots: step 0, every `every`-th, and the last.
-
     cut: keras.Model from images to what the objective's terms look at (float32, for reports); fast: the same in
     another precision, for the steps. strength: factor on the recipe's priors. start: images (B, H, W, 3) to begin
     from, instead of noise. keep: folder for the run's state: the same run, called again after it was stopped or
     killed, gives the snapshots it had and goes on, at most about KEEP seconds back, to the very same image.
+    stop: a threading.Event, looked at between compiled calls; once set, the run ends with a snapshot of that step.
     Raises InputError for impossible numbers or a gradient that is zero; a loss that is not finite ends the run with
     a warning, and the last snapshot is the best image so far."""
     steps = positive_integer("iterations", recipe.steps if steps is None else steps)
-    every = positive_integer("every", every)
-    strength = number("strength", strength)
-    objective = objective + recipe.priors
+    every, strength = positive_integer("every", every), number("strength", strength)
+    objective, fast = objective + recipe.priors, fast or cut
     parameters = _start(recipe, seeds, size, start)
-    key, loop = _loop(fast or cut, cut, objective, recipe, parameters)
+    shapes = tuple(p.shape for p in parameters) + tuple(d.shape for t in objective.data for d in t)
+    key = (id(fast), id(cut), objective.terms, recipe.canvas, recipe.optimizer, recipe.views, recipe.rest, shapes)
+    # popping is atomic: of two runs at once, one gets the loop and the other makes its own
+    loop = _idle.pop(key, None) or Loop(fast, cut, objective, recipe, parameters)
     loop.reset(parameters)
-    path = keep and Path(keep) / f"{_fingerprint(loop, objective, recipe, (tuple(seeds), steps, every, strength))}.npz"
+    path = keep and Path(keep) / f"{_fingerprint(loop, objective, recipe, tuple(seeds), steps, every, strength)}.npz"
     try:
-        yield from _snapshots(loop, objective, recipe, steps, every, seeds, strength, path)
+        yield from _snapshots(loop, objective, recipe, steps, every, seeds, strength, path, stop)
     finally:
         _idle[key] = loop
         if len(_idle) > 6:
             _idle.pop(next(iter(_idle)))
 
 
-def _fingerprint(loop, objective, recipe, numbers):
+def _fingerprint(loop, objective, recipe, *numbers):
     """Of everything that decides a run's images: weights, layers, terms, recipe, start and numbers."""
     layers = [y.get_config() for y in loop.exact.layers] + [y.compute_dtype for y in loop.fast.layers]
     terms = [(t.name, t.options, t.weight) for t in objective.terms]
@@ -189,12 +178,11 @@ def _start(recipe, seeds, size, images):
     """The parameters to begin with: noise, or images with a mirrored frame where views need a larger canvas."""
     if images is None:
         return recipe.canvas.start(seeds, size + recipe.margin)
-    frame = [(recipe.margin // 2, recipe.margin - recipe.margin // 2)] * 2
-    images = np.broadcast_to(images, (len(seeds), size, size, 3))
-    return recipe.canvas.encode(np.pad(images, [(0, 0), *frame, (0, 0)], "reflect"))
+    frame, images = recipe.margin // 2, np.broadcast_to(images, (len(seeds), size, size, 3))
+    return recipe.canvas.encode(np.pad(images, [(0, 0), *[(frame, recipe.margin - frame)] * 2, (0, 0)], "reflect"))
 
 
-def _snapshots(loop, objective, recipe, steps, every, seeds, strength, path):
+def _snapshots(loop, objective, recipe, steps, every, seeds, strength, path, stop):
     weights, data = objective.weights(strength=strength), objective.data
     schedule = [tf.constant(s(steps)) for s in (recipe.rates, recipe.amplitudes, recipe.keeps)]
     history, step, spent = _resumed(path, loop, objective, steps)
@@ -209,9 +197,9 @@ def _snapshots(loop, objective, recipe, steps, every, seeds, strength, path):
         history = [snapshot()]
         _keep(path, loop, step, 0.0, history)  # now, so that an unwritable folder is told before a minute is spent
     yield from list(history)
-    while step < steps:
+    while step < steps and not (stop and stop.is_set()):
         goal, kept = min(step + every - step % every, steps), time.perf_counter()
-        for done in _chunks(loop, step, goal, inputs):
+        for done in _chunks(loop, step, goal, inputs, stop):
             step, finite, largest = done
             if finite and step < goal and time.perf_counter() - kept > KEEP:
                 kept = time.perf_counter()
@@ -231,7 +219,7 @@ def _snapshots(loop, objective, recipe, steps, every, seeds, strength, path):
         yield now
 
 
-def _chunks(loop, step, goal, inputs):
+def _chunks(loop, step, goal, inputs, stop):
     """(step, finite, largest) after each compiled call of about CHUNK seconds, so that Ctrl-C is heard."""
     chunk, finite = 1, True
     while step < goal and finite:
@@ -240,6 +228,8 @@ def _chunks(loop, step, goal, inputs):
         step, finite = int(done), bool(finite)
         chunk = max(1, min(2 * chunk, int(chunk * CHUNK / (time.perf_counter() - before))))
         yield step, finite, float(largest)
+        if stop and stop.is_set():
+            return
 
 
 def _keep(path, loop, step, seconds, history):

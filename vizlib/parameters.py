@@ -26,24 +26,29 @@ def number(name, value, *, low=0.0, high=math.inf):
     return result
 
 
-def numbers(name, value):
-    """A list of whole numbers of at least 0 from a number, a list, or text with commas."""
+def numbers(name, value, *, low=0, most=None):
+    """A list of at most so many whole numbers of at least `low` from a number, a list, or text with commas."""
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
     try:
-        whole = [int(p) for p in parts if float(p) == int(float(p)) >= 0]
+        whole = [int(p) for p in parts if float(p) == int(float(p)) >= low and not isinstance(p, bool)]
     except (TypeError, ValueError, OverflowError):
         whole = []
-    if not parts or len(whole) != len(parts):
-        raise InputError(f"{name} must be whole numbers of at least 0, not {value!r}; try {name}=[0].")
+    if len(whole) != len(parts) or not 0 < len(parts) <= (most or len(parts)):
+        raise InputError(f"{name} must be a whole number of at least {low}, not {value!r}; try {name}={200 * low}.")
     return whole
+
+
+def positive_integer(name, value):
+    """`value` as an int of at least 1; InputError, naming the parameter, for all else."""
+    return numbers(name, value, low=1, most=1)[0]
 
 
 def switch(name, value):
     """True or False, also from papermill's text "true", "false"."""
-    known = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
-    if str(value).lower() not in known:
+    said = str(value).lower()
+    if said not in ("true", "1", "yes", "false", "0", "no"):
         raise InputError(f"{name} must be True or False, not {value!r}.")
-    return known[str(value).lower()]
+    return said in ("true", "1", "yes")
 
 
 def choices(name, value, known, *, none):
@@ -54,14 +59,3 @@ def choices(name, value, known, *, none):
         if part not in known:
             raise unknown(f"entry of {name}", part, ("all", none, *known))
     return tuple(k for k in known if k in names(value, name=name))
-
-
-def positive_integer(name, value):
-    """`value` as an int of at least 1; InputError, naming the parameter, for all else."""
-    try:
-        whole = int(value) if float(value) == int(float(value)) and not isinstance(value, bool) else 0
-    except (TypeError, ValueError, OverflowError):
-        whole = 0
-    if whole < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, not {value!r}; try {name}=200.")
-    return whole

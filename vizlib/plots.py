@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Rectangle
+from PIL import Image, ImageDraw
 
 # Okabe & Ito's colours, told apart by colour-blind eyes as well
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -11,7 +11,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 def image_grid(rows, *, titles=(), row_titles=(), width=2.0):
     """Images (H, W, 3) in [0, 1] side by side, as they are. rows: list of lists; gives the array of Axes.
-
     titles: one a column, or one a picture as a list of lists; row_titles: one a row; width: inches a picture."""
     columns = max(map(len, rows))
     shape = {"figsize": (width * columns, (width + 0.28) * len(rows)), "layout": "constrained"}
@@ -24,15 +23,11 @@ def image_grid(rows, *, titles=(), row_titles=(), width=2.0):
                 ax.imshow(np.clip(row[j], 0, 1), interpolation="nearest")
         if i < len(row_titles):
             axes[i, 0].set_ylabel(row_titles[i], fontsize=9)
-    _label(axes, titles)
-    return axes
-
-
-def _label(axes, titles):
     nested = bool(titles) and not isinstance(titles[0], str)
     for row, names in zip(axes, titles if nested else [titles], strict=False):
         for ax, name in zip(row, names, strict=False):
             ax.set_title(name, fontsize=9)
+    return axes
 
 
 def grey(saliency_map, *, percentile=99.0):
@@ -69,10 +64,13 @@ def segmentation(image, saliency_map, result, *, width=2.4):
     """Simonyan's figure 3: image, map, thresholds (blue above, brown below), mask and box; gives the Axes."""
     marks = np.full((*result.trimap.shape, 3), 0.75)
     marks[result.trimap > 0], marks[result.trimap < 0] = (0.0, 0.45, 0.7), (0.45, 0.3, 0.1)
-    cut = np.where(result.mask[..., None], image, 1.0)
     titles = ["image", "saliency", "thresholds", "mask", "box"]
-    axes = image_grid([[image, grey(saliency_map), marks, cut, image]], titles=titles, width=width)
-    top, left, bottom, right = result.box
-    for colour, line in (("black", 3.5), ("#E69F00", 1.8)):
-        axes[0, 4].add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=line))
-    return axes
+    return image_grid([[image, grey(saliency_map), marks, *cut_out(image, result)]], titles=titles, width=width)
+
+
+def cut_out(image, result):
+    """The object of a segmentation on white, and the image with its box: two arrays (H, W, 3)."""
+    framed, (top, left, bottom, right) = Image.fromarray(np.uint8(255 * image)), result.box
+    for width, colour in ((4, "black"), (2, COLOURS[1])):
+        ImageDraw.Draw(framed).rectangle((left, top, right - 1, bottom - 1), outline=colour, width=width)
+    return np.where(result.mask[..., None], image, 1.0), np.asarray(framed, np.float32) / 255

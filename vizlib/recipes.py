@@ -1,25 +1,22 @@
 """The named settings, as data. Each constant's source stands beside it; what a paper does not give is marked "ours".
 
-A recipe says on what canvas, under which priors and views, and with which optimiser and schedule an objective is
-optimised. `for_layer` and `for_class` give one by name, since some papers' constants depend on the layer."""
+`for_layer` and `for_class` give a recipe by name, since some papers' constants depend on the layer."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vizlib.canvas import Crop, Distort, Fourier, FourierPixels, Phase, Pixels
-from vizlib.errors import InputError, unknown
+from vizlib.errors import unknown
 from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_variation
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to optimise. `rate` times the schedule's factor is the learning rate of each step.
-
-    schedule: ((until, factor), …) piecewise constant, `until` as a fraction of all steps, or "tail" (1, then straight
-    down to 0 over the last TAIL of them);
-    views_until: the fraction of steps that see random views; priors: weighted, times the user's strength;
-    optimizer: Keras class name and its options; rest: clear the optimiser's momentum whenever the rate changes."""
+    """How to optimise: on what canvas, under which priors (times the user's strength) and views.
+    optimizer: Keras class name and its options; rate, times the schedule's factor: the learning rate; schedule:
+    ((until, factor), …) by fraction of steps, or "tail" (1, then straight down to 0 over the last TAIL); views_until:
+    fraction of steps that see random views; rest: clear the optimiser's momentum whenever the rate changes."""
 
     name: str
     source: str
@@ -53,8 +50,7 @@ class Recipe:
     def keeps(self, steps):
         """Factor on the optimiser's momentum before each step: 0 where the rate has just changed, if `rest`."""
         rates = self.rates(steps)
-        changed = np.diff(rates, prepend=rates[:1]) != 0
-        return np.float32(1 - (changed & self.rest))
+        return np.float32(1 - ((np.diff(rates, prepend=rates[:1]) != 0) & self.rest))
 
 
 ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
@@ -65,14 +61,14 @@ CALM = 0.3
 B, V = 80.0, 80.0 / 6.5  # mv2016: colour bound B and total-variation scale V = B / 6.5, on the 0–255 scale
 
 
-def mv2015(*, mean, size, stride):
+def mv2015(*, mean, size, stride, beta=2.0):
     """Mahendran & Vedaldi, CVPR 2015 (arXiv 1412.0035). λ_V is 0.5, 5, 50 for a third of AlexNet's layers each; to tell
     these by stride (on VGG16: blocks 1–2, 3–4, 5) is ours, and so is CALM: the paper's rate diverges on VGG16."""
     sigma = RMS_2015 * np.sqrt(3.0) * size
     strength = 0.5 if stride < 4 else 5.0 if stride < 16 else 50.0
     # the paper sums V over pixels of x/σ; total_variation averages over them
     priors = 2.16e8 * alpha_norm(alpha=6, unit=sigma, mean=mean)
-    priors += strength * size**2 * total_variation(beta=2, unit=sigma)
+    priors += strength * size**2 * total_variation(beta=beta, unit=sigma)
     return Recipe(
         "mv2015", "arXiv 1412.0035", Pixels(mean, spread=RMS_2015), ("SGD", (("momentum", 0.9),)),
         # 0.004 in units of x/σ (whose values are 1/σ of ours, and gradients σ times): σ² in ours
@@ -81,13 +77,11 @@ def mv2015(*, mean, size, stride):
     )  # fmt: skip
 
 
-def mv2016(*, mean, size, stride):
-    """Mahendran & Vedaldi, IJCV 2016 (arXiv 1512.02017). Of their C = 1, 20, 100, 300 we take 300; the rate is ours.
-
-    The paper weighs the feature error by C and the priors by 1; dividing both by C changes nothing but the unit, so
-    strength 3 is C = 100, strength 15 is C = 20."""
+def mv2016(*, mean, size, stride, beta=2.0):
+    """Mahendran & Vedaldi, IJCV 2016 (arXiv 1512.02017). Of their C = 1, 20, 100, 300 we take 300; the rate is ours. C
+    there weighs the feature error; here both are divided by it, so strength 3 is C = 100, strength 15 is C = 20."""
     fidelity = 300.0
-    priors = colour_norm(alpha=6, unit=B, mean=mean) + total_variation(beta=2, unit=V)
+    priors = colour_norm(alpha=6, unit=B, mean=mean) + total_variation(beta=beta, unit=V)
     return Recipe(
         "mv2016", "arXiv 1512.02017", Pixels(mean, spread=20.0, bound=2 * B), ("ForgetfulAdagrad", ()),
         rate=100.0 * fidelity, steps=350, priors=(1 / fidelity) * priors,
@@ -96,15 +90,13 @@ def mv2016(*, mean, size, stride):
     )  # fmt: skip
 
 
-def fourier(*, mean, size, stride):
+def fourier(*, mean, size, stride, beta=2.0):
     """Ours: inversion on an unbounded Fourier canvas, without jitter; every constant was tuned on photographs.
-
     The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
-    Adam's epsilon grows to the size of those gradients that say nothing, which Adam would otherwise amplify to noise.
-    Its β2 is short, so that steps keep their length while gradients fall."""
-    fine = 4.0 / stride
-    smooth = 8e-4 * fine**-2.1
-    priors = smooth * total_variation(beta=2, unit=V) + 0.1 * smooth * colour_norm(alpha=6, unit=B, mean=mean)
+    Adam's epsilon grows to the size of gradients that say nothing, which Adam would amplify to noise. Its β2 is
+    short, so that steps keep their length while gradients fall."""
+    fine, smooth = 4.0 / stride, 8e-4 * (4.0 / stride) ** -2.1
+    priors = smooth * total_variation(beta=beta, unit=V) + 0.1 * smooth * colour_norm(alpha=6, unit=B, mean=mean)
     adam = ("Adam", (("beta_1", 0.9), ("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
     return Recipe(
         "fourier", "this project", FourierPixels(mean=tuple(mean)), adam,
@@ -113,23 +105,25 @@ def fourier(*, mean, size, stride):
 
 
 def simonyan2013(*, mean, size):
-    """Simonyan et al. 2013 (arXiv 1312.6034): zero image, L2, gradient ascent. All numbers are ours: none is given.
-
-    Adam, because a grey image hardly excites a network: plain ascent stays at the zero image for hundreds of steps."""
+    """Simonyan et al. 2013 (arXiv 1312.6034): zero image, L2, gradient ascent; no numbers are given. Adam is ours: a
+    grey image hardly excites a network, so plain ascent stays there for hundreds of steps."""
     return Recipe(
-        "simonyan2013", "arXiv 1312.6034", Pixels(mean, spread=0.0), ADAM, rate=2.0, steps=256,
+        "simonyan2013",
+        "arXiv 1312.6034",
+        Pixels(mean, spread=0.0),
+        ADAM,
+        rate=2.0,
+        steps=256,
         priors=0.01 * l2(mean=mean),
-    )  # fmt: skip
+    )
 
 
 def distill2017(*, mean, size):
-    """Olah et al., Distill 2017: Fourier canvas and random views; the weak total variation, for the slider, is ours.
-
-    The gain of a quarter is from the published code, where it stands without a reason."""
+    """Olah et al., Distill 2017: Fourier canvas and random views; the weak total variation, for the slider, is ours,
+    the gain of a quarter from the published code, where it stands without a reason."""
     return Recipe(
-        "distill2017", "10.23915/distill.00007", Fourier(spread=0.01, gain=0.25), ADAM, rate=0.05,
-        steps=256, views=(Distort(),),
-        priors=0.001 * total_variation(beta=2, unit=V),
+        "distill2017", "10.23915/distill.00007", Fourier(spread=0.01, gain=0.25), ADAM, rate=0.05, steps=256,
+        views=(Distort(),), priors=0.001 * total_variation(beta=2, unit=V),
     )  # fmt: skip
 
 
@@ -142,9 +136,8 @@ def robust2013(*, mean, size):
 
 def maco2023(*, mean, size):
     """Fel et al. 2023 (arXiv 2306.06805): only phases are free. It has no prior, so strength changes nothing.
-
-    Rate, schedule and views are ours: theirs (1.0, and crops from 50 % down to 5 % of the image under noise 0.08) are
-    for images of many times the network's size; at 224 px they left four of four classes beyond rank 100."""
+    Rate, schedule and views are ours: theirs (1.0, and crops from 50 % to 5 % of the image under noise 0.08) are for
+    far larger images; at 224 px they left four of four classes beyond rank 100."""
     return Recipe(
         "maco2023", "arXiv 2306.06805", Phase(mean=tuple(mean)), ("Nadam", ()), rate=0.1, steps=256,
         schedule="tail", views=(Distort(),),
@@ -155,25 +148,18 @@ INVERSION = {make.__name__: make for make in (fourier, mv2016, mv2015)}
 CLASS_IMAGE = {make.__name__: make for make in (distill2017, maco2023, robust2013, simonyan2013)}
 
 
-def for_layer(name, network, layer, *, size):
-    """The inversion recipe of a name for a network's layer at an image size; InputError for an unknown name."""
-    if name not in INVERSION:
-        raise unknown("recipe", name, INVERSION)
-    return INVERSION[name](mean=network.mean, size=size, stride=network.stride(layer))
+def _named(name, known, **facts):
+    if name not in known:
+        raise unknown("recipe", name, known)
+    return known[name](**facts)
+
+
+def for_layer(name, network, layer, *, size, beta=2.0):
+    """The inversion recipe of a name for a network's layer at an image size; InputError for an unknown name.
+    beta: the total variation's exponent; 1 keeps edges, but gives spikes in low layers."""
+    return _named(name, INVERSION, mean=network.mean, size=size, stride=network.stride(layer), beta=beta)
 
 
 def for_class(name, network, *, size):
     """The class-image recipe of a name; InputError for an unknown name."""
-    if name not in CLASS_IMAGE:
-        raise unknown("recipe", name, CLASS_IMAGE)
-    return CLASS_IMAGE[name](mean=network.mean, size=size)
-
-
-def with_beta(recipe, beta):
-    """The same recipe with another β in its total variation (β = 1 keeps edges but gives spikes in low layers)."""
-    terms = [t for t in recipe.priors.terms if t.name == "total variation"]
-    if not terms or not beta > 0:
-        raise InputError(f"β = {beta} cannot be set on {recipe.name}: take one above 0, and for example mv2016.")
-    others = Objective(tuple(t for t in recipe.priors.terms if t not in terms))
-    new = terms[0].weight * total_variation(**dict(terms[0].options) | {"beta": beta})
-    return replace(recipe, priors=others + new)
+    return _named(name, CLASS_IMAGE, mean=network.mean, size=size)

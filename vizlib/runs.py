@@ -24,6 +24,5 @@ def write_summary(out, *, parameters, numbers, seconds):
     content = {"parameters": parameters, "versions": versions, "seconds": round(seconds, 1), **numbers}
     text = json.dumps(content, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value))
     plain = json.loads(text, parse_constant=lambda name: None)  # NaN and infinity are no JSON
-    path = folder(out) / "summary.json"
-    files.write(path, (json.dumps(plain, indent=1) + "\n").encode())
+    files.write(path := folder(out) / "summary.json", (json.dumps(plain, indent=1) + "\n").encode())
     return path

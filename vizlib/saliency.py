@@ -2,9 +2,8 @@
 
     saliency_map = saliency.smoothgrad(network, image, "goldfish", samples=50)
 
-image: (H, W, 3) in [0, 1]; class_: name or index. The score S is the unnormalised one, logits · direction(class_);
-gradients are with respect to the image in [0, 1]; no map is rescaled. InputError for an unknown class and for a map
-that is zero everywhere. Compiled once a network, in batches of one size."""
+image: (H, W, 3) in [0, 1]; class_: name or index. S is the unnormalised score, logits · direction(class_); no map is
+rescaled. InputError for an unknown class and for a map that is zero everywhere. Compiled once a network."""
 
 import functools
 import itertools
@@ -12,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vizlib import folding, graphs, images, networks
+from vizlib import graphs, images, networks
 from vizlib.backend import keras, tf
 from vizlib.errors import InputError, unknown
 from vizlib.parameters import positive_integer
@@ -24,7 +23,16 @@ METHODS = {}  # name → function
 def _method(function):
     @functools.wraps(function)
     def checked(network, image, class_, **options):
-        return _found(function(network, _fitting(image, network), class_, **options), function.__name__, class_)
+        image, side = images.check(image), network.model.input_shape[1:3]
+        if any(s not in (None, n) for s, n in zip(side, image.shape[:2], strict=True)):
+            raise InputError(f"{network.name} takes {side} px, not {image.shape[:2]}; load an image of size={side[0]}.")
+        found = function(network, image, class_, **options)
+        if not np.isfinite(found).all() or not found.any():
+            what = (
+                f"{function.__name__} map of class {class_!r} is {'zero' if np.isfinite(found).all() else 'not finite'}"
+            )
+            raise InputError(f"The {what} everywhere; choose another class, layer or image.")
+        return found
 
     METHODS[function.__name__] = checked
     return checked
@@ -40,7 +48,7 @@ def compute(method, network, image, class_, **options):
 @_method
 def gradient(network, image, class_):
     """max over channels of |∂S/∂I| (Simonyan et al. 2013, sec. 3.1)."""
-    return _largest(_mean_gradient(network, class_, image, [image]))
+    return np.abs(_mean_gradient(network, class_, [image])).max(axis=-1)
 
 
 @_method
@@ -52,14 +60,15 @@ def ten_crop(network, image, class_, *, share=224 / 256):
     corners = [(0, 0), (0, right), (low, 0), (low, right), (low // 2, right // 2)]
     places = [np.s_[y : y + height, x : x + width] for y, x in corners]
     crops = [image[p] for p in places] + [image[p][:, ::-1] for p in places]
-    maps = _largest(_compiled_gradient(network)(np.stack(crops), network.direction(class_), image.shape[:2])[1].numpy())
+    _, slopes = _compiled_gradient(network)(np.stack(crops), network.direction(class_), image.shape[:2])
+    maps = np.abs(slopes).max(axis=-1)
     return _put_back(image.shape[:2], places * 2, [*maps[:5], *maps[5:, :, ::-1]])
 
 
 @_method
 def gradient_times_input(network, image, class_):
     """Σ over channels of ∂S/∂I · (I − the network's mean colour); signed (Shrikumar et al. 2016)."""
-    return np.sum(_mean_gradient(network, class_, image, [image]) * (image - np.float32(network.mean)), axis=-1)
+    return np.sum(_mean_gradient(network, class_, [image]) * (image - np.float32(network.mean)), axis=-1)
 
 
 @_method
@@ -68,20 +77,17 @@ def smoothgrad(network, image, class_, *, samples=50, noise=0.15, seed=0):
     spread, rng = np.float32(noise * np.ptp(image)), np.random.default_rng(seed)
     count = range(positive_integer("samples", samples))
     copies = (image + spread * rng.standard_normal(image.shape, np.float32) for _ in count)
-    return _largest(_mean_gradient(network, class_, image, copies))
+    return np.abs(_mean_gradient(network, class_, copies)).max(axis=-1)
 
 
 @_method
 def integrated_gradients(network, image, class_, *, steps=50, baseline=None):
-    """Σ over channels of (I − I₀) · mean of ∂S/∂I on the line from I₀ to I; signed (Sundararajan et al. 2017).
-
-    steps: midpoints on the line; baseline: I₀, image or colour (None = the network's mean colour). The map should
-    add up to S(I) − S(I₀): see `completeness_gap`."""
-    start = np.broadcast_to(np.float32(network.mean if baseline is None else baseline), image.shape)
+    """Σ over channels of (I − I₀) · mean of ∂S/∂I on the line from I₀ to I; signed (Sundararajan et al. 2017). steps:
+    midpoints; baseline: I₀, image or colour (None = the network's mean colour); its error: `completeness_gap`."""
+    start = np.float32(network.mean if baseline is None else baseline)
     points = np.float32((np.arange(positive_integer("steps", steps)) + 0.5) / steps)
-    low, high = _compiled_mean(network)[0](np.stack([start, image]))
-    on_line = ((n, low + t[:, None, None, None] * (high - low)) for n, t in _batches(points))
-    return np.sum((image - start) * _gradient_behind(network, class_, image, on_line), axis=-1)
+    on_line = (start + t * (image - start) for t in points)
+    return np.sum((image - start) * _mean_gradient(network, class_, on_line), axis=-1)
 
 
 def completeness_gap(network, image, class_, saliency_map, *, baseline=None):
@@ -94,12 +100,10 @@ def completeness_gap(network, image, class_, saliency_map, *, baseline=None):
 @_method
 def guided_backprop(network, image, class_):
     """max over channels of |guided gradient|: ReLUs let only positive gradients back (Springenberg et al. 2014).
-
-    Handle with care: it shows edges and hardly depends on class or upper weights (Adebayo et al. 2018; `randomised`).
-    """
+    Handle with care: it shows edges and hardly depends on class or weights (Adebayo et al. 2018; `randomised`)."""
     guided = _guided(network)
     guided.model.set_weights(network.model.get_weights())  # they may have been trained since
-    return _largest(_mean_gradient(guided, class_, image, [image]))
+    return np.abs(_mean_gradient(guided, class_, [image])).max(axis=-1)
 
 
 @_method
@@ -148,47 +152,24 @@ def randomised(network, layers, *, seed=0):
     return replace(network, model=model, outputs={name: outputs[name] for name in network.outputs})
 
 
-def _fitting(image, network):
-    image, side = images.check(image), network.model.input_shape[1:3]
-    if any(s not in (None, n) for s, n in zip(side, image.shape[:2], strict=True)):
-        raise InputError(f"{network.name} takes {side} px, not {image.shape[:2]}; load the image with size={side[0]}.")
-    return image
-
-
-def _found(saliency_map, method, class_):
-    if not np.isfinite(saliency_map).all() or not saliency_map.any():
-        what = "zero everywhere" if np.isfinite(saliency_map).all() else "not finite"
-        raise InputError(f"The {method} map of class {class_!r} is {what}; choose another class, layer or image.")
-    return saliency_map
-
-
 def _batches(pictures):
-    """(n, batch): batches of one image or of BATCH, n of them real, so that no number of images traces anything new."""
+    """(n, batch): batches of one image or of BATCH, n of them real: no number of images traces anything new."""
     pictures = iter(pictures)
     while chunk := list(itertools.islice(pictures, BATCH)):
         yield len(chunk), np.stack(chunk + chunk[-1:] * (BATCH - len(chunk) if len(chunk) > 1 else 0))
 
 
-def _mean_gradient(network, class_, image, pictures):
-    """The mean of ∂S/∂I over pictures of the image's size."""
-    batches = ((n, _compiled_mean(network)[0](batch)) for n, batch in _batches(pictures))
-    return _gradient_behind(network, class_, image, batches)
-
-
-def _gradient_behind(network, class_, image, batches):
-    """Mean of ∂S/∂I over (n, A): of ∂S/∂A, A where the network stops being affine, brought back to the image once."""
-    (_, total, back), direction, sums, count = _compiled_mean(network), network.direction(class_), 0.0, 0
-    for n, batch in batches:
-        sums, count = sums + total(batch, tf.constant(n), direction), count + n
-    return back(image[None], sums / count).numpy()[0]
+def _mean_gradient(network, class_, pictures):
+    """The mean of ∂S/∂I over pictures of one size."""
+    direction, total, count = network.direction(class_), 0.0, 0
+    for n, batch in _batches(pictures):
+        slopes = _compiled_gradient(network)(batch, direction, batch.shape[1:3])[1].numpy()[:n]
+        total, count = total + slopes.sum(axis=0), count + n
+    return total / np.float32(count)
 
 
 def _logits(network, pictures):
     return np.concatenate([_compiled_logits(network)(batch).numpy()[:n] for n, batch in _batches(pictures)])
-
-
-def _largest(gradients):
-    return np.abs(gradients).max(axis=-1)
 
 
 def _put_back(shape, places, values):
@@ -203,10 +184,9 @@ def _put_back(shape, places, values):
 @functools.lru_cache(maxsize=32)
 def _compiled_gradient(network, layer=None):
     """(batch, direction, size) → (A, ∂S/∂A), A a layer's output, or the batch itself, which is shown at `size`."""
-    if layer is None:
-        model = folding.fold_batch_norms(network.model)
-    else:
-        model = keras.Model(network.model.input, [network.outputs[layer], network.model.output])
+    model = network.model
+    if layer:
+        model = keras.Model(model.input, [network.outputs[layer], model.output])
 
     @tf.function
     def run(batch, direction, size):
@@ -214,55 +194,31 @@ def _compiled_gradient(network, layer=None):
             tape.watch(batch)
             shown = batch if batch.shape[1:3] == size else tf.image.resize(batch, size)
             found = model(shown, training=False)
-            source, logits = (batch, found) if layer is None else found
+            source, logits = found if layer else (batch, found)
             score = tf.reduce_sum(logits * direction)
         return source, tape.gradient(score, source, unconnected_gradients="zero")
 
     return run
 
 
-@functools.lru_cache(maxsize=32)
-def _compiled_mean(network):
-    """Images → A, (A, n, direction) → Σ of ∂S/∂A over the first n, (image, ∂S/∂A) → ∂S/∂I."""
-    start, rest = folding.split_affine(folding.fold_batch_norms(network.model))
-
-    @tf.function
-    def total(a, n, direction):
-        with tf.GradientTape() as tape:
-            tape.watch(a)
-            score = tf.reduce_sum(rest(a, training=False)[:n] * direction)
-        return tf.reduce_sum(tape.gradient(score, a, unconnected_gradients="zero"), axis=0, keepdims=True)
-
-    @tf.function
-    def back(image, slopes):
-        with tf.GradientTape() as tape:
-            tape.watch(image)
-            a = start(image, training=False)
-        return tape.gradient(a, image, slopes)
-
-    return tf.function(lambda batch: start(batch, training=False)), total, back
-
-
 @functools.lru_cache(maxsize=16)
 def _compiled_logits(network):
-    model = folding.fold_batch_norms(network.model)
-    return tf.function(lambda batch: model(batch, training=False))
+    return tf.function(lambda batch: network.model(batch, training=False))
 
 
 @functools.lru_cache(maxsize=8)
 def _guided(network):
+    def make(layer):
+        if not _is_relu(layer):
+            return layer
+        weighted = getattr(layer, "weights", ())
+        relu = layer.activation if weighted else layer
+        guided = {"activation": lambda x: _only_positive(relu(x))}
+        return graphs.copy(layer, **guided) if weighted else keras.layers.Activation(name=layer.name, **guided)
+
     if not any(map(_is_relu, network.model.operations)):
         raise InputError(f"{network.name} has no ReLU, so guided backpropagation is the plain gradient; use gradient.")
-    return replace(network, model=graphs.rebuild(network.model, _with_guided_relu)[0])
-
-
-def _with_guided_relu(layer):
-    if not _is_relu(layer):
-        return layer
-    weighted = getattr(layer, "weights", ())
-    relu = layer.activation if weighted else layer
-    guided = lambda x: _only_positive(relu(x))
-    return graphs.copy(layer, activation=guided) if weighted else keras.layers.Activation(guided, name=layer.name)
+    return replace(network, model=graphs.rebuild(network.model, make)[0])
 
 
 def _is_relu(layer):

@@ -20,15 +20,15 @@ Segmentation = namedtuple("Segmentation", "trimap mask box")
 
 def segment(image, saliency, *, foreground=0.95, background=0.30, components=5, smoothness=5.0, seed=0):
     """The object that a saliency map (H, W) points at in an image (H, W, 3): a Segmentation.
-
     foreground, background: quantiles of the saliency (the paper's); components of each colour mixture and smoothness
     are ours. One cut, colours only: the marked pixels may change sides. InputError where the map tells nothing."""
     image = images.check(image)
     marks = trimap(saliency, foreground=foreground, background=background)
     if marks.shape != image.shape[:2]:
         raise InputError(f"The map has shape {marks.shape}, the image {image.shape[:2]}; compute it on this image.")
-    inside, outside = (colour_model(image[marks == side], components=components, seed=seed) for side in (1, -1))
-    mask = largest_component(graph_cut(image, _cost(inside, image), _cost(outside, image), smoothness=smoothness))
+    models = (colour_model(image[marks == side], components=components, seed=seed) for side in (1, -1))
+    costs = (-model.score_samples(255.0 * image.reshape(-1, 3)).reshape(marks.shape) for model in models)
+    mask = largest_component(graph_cut(image, *costs, smoothness=smoothness))
     return Segmentation(marks, mask, box(mask))
 
 
@@ -50,10 +50,6 @@ def colour_model(colours, *, components=5, seed=0):
     return GaussianMixture(count, reg_covar=1.0, random_state=seed).fit(255.0 * two)  # a grey level of spread
 
 
-def _cost(model, image):
-    return -model.score_samples(255.0 * image.reshape(-1, 3)).reshape(image.shape[:2])
-
-
 def graph_cut(image, inside, outside, *, smoothness=5.0):
     """The mask bool (H, W) of least energy: each pixel's cost `inside` or `outside` (H, W), and between neighbours on
     different sides smoothness · exp(−‖difference‖² / (2 · its mean)) / distance (Boykov & Jolly 2001)."""
@@ -62,7 +58,8 @@ def graph_cut(image, inside, outside, *, smoothness=5.0):
     graph = maxflow.GraphFloat()
     nodes, least = graph.add_grid_nodes(image.shape[:2]), np.minimum(inside, outside)
     graph.add_grid_tedges(nodes, inside - least, outside - least)  # the sink's side is inside
-    contrasts = [_contrast(image, step) for step in NEIGHBOURS]
+    shifted = [ndimage.shift(image, (-y, -x, 0), order=0, cval=np.nan) for y, x in NEIGHBOURS]
+    contrasts = [np.sum((image - neighbour) ** 2, axis=-1) for neighbour in shifted]  # NaN where there is none
     scale = 2 * np.nanmean(contrasts) or 1.0
     for step, contrast in zip(NEIGHBOURS, contrasts, strict=True):
         structure = np.pad([[1]], [(1 + s, 1 - s) for s in step])
@@ -70,12 +67,6 @@ def graph_cut(image, inside, outside, *, smoothness=5.0):
         graph.add_grid_edges(nodes, weight, structure, symmetric=True)
     graph.maxflow()
     return graph.get_grid_segments(nodes)
-
-
-def _contrast(image, step):
-    """Squared colour difference of each pixel to its neighbour a step away: (H, W), NaN where there is none."""
-    neighbour = ndimage.shift(image, (-step[0], -step[1], 0), order=0, cval=np.nan)
-    return np.sum((image - neighbour) ** 2, axis=-1)
 
 
 def largest_component(mask):

@@ -22,10 +22,8 @@ AUGMENTATION = {"RandomFlip": "horizontal", "RandomRotation": 0.03, "RandomZoom"
 
 def dataset(source, *, size, validation=0.2, seed=0, limit=None):
     """Dataset(train, validation, classes, skipped) from a folder with one sub-folder a class, or "tfds:cats_vs_dogs".
-
-    train, validation: (images uint8 (n, size, size, 3), labels (n,), names (n,)); skipped: name → why (unreadable, or
-    the same as another). validation: share held out, drawn from `seed`; size: px, of the centre square; limit: at most
-    so many files a class. Raises InputError unless two classes have two pictures each."""
+    train, validation: (images uint8 (n, size, size, 3), labels (n,), names (n,)); skipped: name → why. validation:
+    share held out, drawn from `seed`; limit: files a class at most. InputError unless two classes have two each."""
     share, size = number("validation", validation, low=0.01, high=0.99), int(number("size", size, low=8, high=4096))
     classes, pictures = (_tfds if str(source).startswith("tfds:") else _folder)(str(source), limit)
     kept, skipped = _readable(pictures, size)
@@ -41,8 +39,8 @@ def dataset(source, *, size, validation=0.2, seed=0, limit=None):
 
 def _folder(source, limit):
     folders = sorted(path for path in Path(source).expanduser().glob("[!.]*") if path.is_dir())
-    files = [(i, path) for i, folder in enumerate(folders) for path in sorted(folder.glob("[!.]*"))[:limit]]
-    return tuple(f.name for f in folders), [(f"{path.parent.name}/{path.name}", i, path) for i, path in files]
+    pictures = [(i, path) for i, folder in enumerate(folders) for path in sorted(folder.glob("[!.]*"))[:limit]]
+    return tuple(f.name for f in folders), [(f"{path.parent.name}/{path.name}", i, path) for i, path in pictures]
 
 
 def _tfds(source, limit):
@@ -76,18 +74,21 @@ def _readable(pictures, size):
 def finetune(network, data, *, frozen_below="block5a_expand", epochs=(3, 12), rates=(3e-3, 1e-4), batch=32, patience=4,
              seed=0, callbacks=(), verbose="auto"):  # fmt: skip
     """A copy of the Network with a head for the data's classes, and its learning curve {"val_loss": [an epoch, …], …}.
-
-    Two stages of at most `epochs` each at `rates` (Adam, cosine decay): the head alone, then all layers from
-    `frozen_below` (a name, or an index in network.layers) on. A stage ends `patience` epochs after its lowest
-    validation loss, Ctrl-C ends both; the best epoch's weights are kept. Batch norms keep their statistics."""
+    Two stages of at most `epochs` each at `rates` (Adam, cosine decay): the head alone, then all layers from the name
+    or index `frozen_below` on. A stage ends `patience` epochs after its lowest validation loss, Ctrl-C ends both; the
+    best epoch's weights are kept, and batch norms' statistics."""
     tuned, curve = _headed(network, data.classes, size=data.train[0].shape[1]), keras.callbacks.History()
+    names, known = tuned.layers, [*tuned.layers, *map(str, range(len(tuned.layers)))]
+    if str(frozen_below) not in known:
+        raise unknown("layer", frozen_below, names, hint=f"(or an index below {len(names)})")
+    stages = names[-1:], names[known.index(str(frozen_below)) % len(names) :]
     train, held = (tf.data.Dataset.from_tensor_slices(part[:2]) for part in data[:2])
     train, held = train.shuffle(len(train), seed=seed).batch(positive_integer("batch", batch)), held.batch(batch)
     counts, model = [positive_integer("epochs", count) for count in epochs], _augmented(tuned.model, seed)
     with contextlib.suppress(KeyboardInterrupt):
-        for names, count, rate in zip(_stages(tuned.layers, frozen_below), counts, rates, strict=True):
+        for stage, count, rate in zip(stages, counts, rates, strict=True):
             for layer in tuned.model.layers:
-                layer.trainable = layer.name in names and not isinstance(layer, keras.layers.BatchNormalization)
+                layer.trainable = layer.name in stage and not isinstance(layer, keras.layers.BatchNormalization)
             adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, count * len(train)))
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             model.compile(adam, loss, metrics=["accuracy"], jit_compile=False)  # XLA is slow on a CPU
@@ -99,13 +100,6 @@ def finetune(network, data, *, frozen_below="block5a_expand", epochs=(3, 12), ra
     if not np.isfinite(curve.history.get("loss", 0)).all():
         raise InputError(f"Training diverged at rates {rates}: its loss is not finite; try a tenth of them.")
     return tuned, curve.history
-
-
-def _stages(names, first):
-    known = [*names, *map(str, range(len(names)))]
-    if str(first) not in known:
-        raise unknown("layer", first, names, hint=f"(or an index below {len(names)})")
-    return names[-1:], names[known.index(str(first)) % len(names) :]
 
 
 def _augmented(model, seed):
@@ -129,10 +123,8 @@ def _headed(network, classes, *, size):
 
 
 def evaluate(network, pictures, labels):
-    """(accuracy, confusion, mistakes) on pictures (n, H, W, 3) uint8 of classes `labels` (n,), as `dataset` gives them.
-
-    confusion: (n, n) counts, a row per true class; mistakes: [(index, class said, its probability), …], surest first.
-    """
+    """(accuracy, confusion (n, n) with a row a true class, mistakes [(index, class said, its probability), …], surest
+    first) on pictures (n, H, W, 3) uint8 of classes `labels` (n,), as `dataset` gives them."""
     model = keras.Sequential([keras.layers.Rescaling(1 / 255), network.classifier()])
     p = networks.probabilities(model.predict(pictures, verbose=0))
     said, classes = p.argmax(1), network.classes
