@@ -36,8 +36,11 @@ def free_port():
 
 def options(target, after):
     """What the Makefile starts a server with, whatever the environment."""
-    told = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return shlex.split(told.rsplit(after, 1)[1])
+    command = ["make", "--dry-run", "--no-print-directory", target]
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    told = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True).stdout
+    (line,) = [line for line in told.splitlines() if after in line]
+    return shlex.split(line.split(after, 1)[1])
 
 
 def lab(folder, port):
