@@ -220,7 +220,8 @@ print({name: part.model_id for name, part in parts.items()}, flush=True)
 
 
 def stop_without_a_browser(path):
-    """Seconds from a click on Stop to its effect, as a front end sees them, with packages from `path` first."""
+    """(ipykernel's version, seconds from a click on Stop to its effect while the first step compiles, and mid-run), as
+    a front end sees them, with packages from `path` first."""
     from jupyter_client.manager import start_new_kernel
 
     environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([*path, str(ROOT)])}
@@ -250,19 +251,24 @@ def stop_without_a_browser(path):
                 if re.match(pattern, now):
                     return time.perf_counter()
 
-        click("Run")
-        status(r"running: block3_conv1, [1-9]\d* of 1000")
-        begun = time.perf_counter()
-        click("Stop")
-        return text.split()[0], status("stopped before 1000") - begun
+        def stopped(running, pattern):
+            click("Run")
+            status(running)
+            begun = time.perf_counter()
+            click("Stop")
+            return status(pattern) - begun
+
+        early = stopped("running: block3_conv1, 0 of 1000", "stopped before the first iteration")
+        late = stopped(r"running: block3_conv1, [1-9]\d* of 1000", "stopped before 1000")
+        return text.split()[0], early, late
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
 
 
 def test_stop_reaches_a_computing_kernel():
-    version, seconds = stop_without_a_browser([])
-    assert int(version.split(".")[0]) >= 7 and seconds < 1
+    version, *seconds = stop_without_a_browser([])
+    assert int(version.split(".")[0]) >= 7 and max(seconds) < 1
 
 
 @pytest.mark.slow
@@ -280,5 +286,5 @@ def test_stop_reaches_a_computing_kernel_of_the_generation_before(tmp_path):
     ]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("ipykernel 6.31 could not be installed: it needs a network")
-    version, seconds = stop_without_a_browser([str(tmp_path)])
-    assert version == "6.31.0" and seconds < 1
+    version, *seconds = stop_without_a_browser([str(tmp_path)])
+    assert version == "6.31.0" and max(seconds) < 1

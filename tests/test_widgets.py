@@ -146,6 +146,28 @@ def test_never_two_at_once_and_sliders_change_nothing_until_run():
     assert most == [1] and seen[2:] == [5, 5, 7, 7], "of the changes that waited, the last"
 
 
+def test_stop_is_heard_while_the_first_step_still_compiles_and_run_waits_for_its_end():
+    inside, most, go = [0], [0], threading.Event()
+
+    def run(panel, settings):
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        yield snapshot(0, 9)
+        go.wait(10)
+        inside[0] -= 1
+        yield snapshot(9, 9)
+
+    made = panel(run)
+    made.buttons["Run"].click()
+    wait(lambda: "0 of 9" in made.status.value)
+    made.buttons["Stop"].click()
+    assert made.status.value.startswith("stopped before the first iteration") and made.buttons["Stop"].disabled
+    made.buttons["Run"].click()
+    assert made.status.value.startswith("waiting until") and inside == [1]
+    go.set()
+    assert finish(made).startswith("done") and most == [1] and len(made.strip.children) == 1
+
+
 def test_an_exception_is_a_sentence_in_the_status():
     def run(panel, settings):
         yield snapshot(0, 1)

@@ -139,11 +139,9 @@ def total_variation(*, beta=2.0, unit=1.0):
         scale[-1, ..., 0] = scale[:, -1, :, 1] = 0  # padding the edges is slower, and so is its gradient
         differences = tf.nn.depthwise_conv2d(image, _DIFFERENCES, (1, 1, 1, 1), "SAME")
         square = tf.square(differences * scale.reshape(*image.shape[1:3], -1))  # (B, H, W, 3 · 2)
-        if beta == 2.0:
-            return tf.reduce_mean(tf.reduce_sum(square, axis=-1), axis=(1, 2))
-        square = square[..., 0::2] + square[..., 1::2]
-        # below β = 2 the slope at zero is infinite; 1e-6 of a grey level squared keeps it finite
-        energy = (square + 1e-6) ** (beta / 2) - 1e-6 ** (beta / 2)
-        return tf.reduce_mean(tf.reduce_sum(energy, axis=-1), axis=(1, 2))
+        if beta != 2.0:
+            # below β = 2 the slope at zero is infinite; 1e-6 of a grey level squared keeps it finite
+            square = (square[..., 0::2] + square[..., 1::2] + 1e-6) ** (beta / 2) - 1e-6 ** (beta / 2)
+        return tf.reduce_mean(tf.reduce_sum(square, axis=-1), axis=(1, 2))
 
     return _term("total variation", variation, prior=True, beta=float(beta), unit=float(unit))

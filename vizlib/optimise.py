@@ -84,9 +84,8 @@ class Loop:
         self.report = tf.function(self._report, input_signature=knobs)
 
     def reset(self, parameters):
-        for variable in self.optimizer.variables:
-            variable.assign(tf.zeros_like(variable))
-        for variable, value in zip(self.parameters, parameters, strict=True):
+        blank = [tf.zeros_like(v) for v in self.optimizer.variables]
+        for variable, value in zip(self.state, [*parameters, *blank], strict=True):
             variable.assign(value)
 
     def _advance(self, first, last, seeds, schedule, weights, data):
@@ -115,9 +114,8 @@ class Loop:
         return tape.gradient(loss, values)
 
     def _apply(self, gradients, rate, keep):
-        if self.recipe.rest:
-            for slot in self.optimizer.variables[2:]:
-                slot.assign(slot * keep)
+        for slot in self.optimizer.variables[2:] if self.recipe.rest else ():
+            slot.assign(slot * keep)
         self.optimizer.learning_rate.assign(rate)
         self.optimizer.apply(gradients, self.parameters)
         for variable, value in zip(self.parameters, self.recipe.canvas.project(self.parameters), strict=True):
@@ -127,9 +125,8 @@ class Loop:
     def _report(self, weights, data):
         """The images as they would be saved, clipped to [0, 1], and the weighted values (n_terms, B) at them."""
         images = self.recipe.canvas.image([v.value for v in self.parameters])
-        low = self.recipe.margin // 2
-        inside = slice(low, images.shape[1] - (self.recipe.margin - low))
-        images = tf.clip_by_value(images[:, inside, inside], 0.0, 1.0)
+        low, high = self.recipe.margin // 2, images.shape[1] - (self.recipe.margin + 1) // 2
+        images = tf.clip_by_value(images[:, low:high, low:high], 0.0, 1.0)
         features = tf.cast(self.exact(images, training=False), tf.float32)
         return images, self.objective.values(images, features, weights=weights, data=data)
 

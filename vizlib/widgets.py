@@ -27,6 +27,7 @@ from vizlib.errors import InputError
 
 MEGABYTES = 10  # larger uploads a front end may drop without a word
 QUICK = {"smoothgrad": {"samples": 20}, "integrated_gradients": {"steps": 20}, "occlusion": {"stride": 32}}  # answers
+EARLY = "stopped before the first iteration; Run starts anew"
 SHOWN, GAP, KEPT = 336, 0.2, 8  # px of a picture in the page; seconds between two updates; results in the strip
 
 
@@ -105,8 +106,8 @@ class Panel(w.VBox):
 
     def __init__(self, title, controls, *, run, words, out):
         self.controls, self.run, self.words, self.out = controls, run, words, out
-        self.uploads, self.known, self.result, self.wanted = {}, {}, None, False
-        self.stop, self.busy = threading.Event(), threading.Lock()
+        self.uploads, self.known, self.result = {}, {}, None
+        self.stop, self.busy, self.wanted, self.begun = threading.Event(), threading.Lock(), False, False
         self.buttons = {name: w.Button(description=name, disabled=name != "Run") for name in ("Run", "Stop", "Save")}
         for button, action in zip(self.buttons.values(), (self.start, self.halt, self.save), strict=True):
             button.on_click(action)
@@ -123,18 +124,23 @@ class Panel(w.VBox):
         super().__init__([w.HTML(f"{wide}<b>{html.escape(title)}</b>"), *rows, bar, self.status, shown, self.strip])
 
     def start(self, change=None):
-        """Compute with the controls' settings. While that goes on, Run does nothing, and a changed control waits."""
-        self.wanted = isinstance(change, dict)
+        """Compute with the controls' settings. While that goes on, Run does nothing, and a changed control waits, as
+        does Run after Stop: what TensorFlow is compiling cannot be broken off, and two never compute at once."""
+        self.wanted = isinstance(change, dict) or self.stop.is_set()
         if self.busy.acquire(blocking=False):
             threading.Thread(target=self._compute, daemon=True).start()
+        elif self.stop.is_set():
+            self.status.value = "waiting until what was stopped has ended: some seconds"
 
     def halt(self, *_):
         """End what is being computed within a second; what it reached is kept."""
+        self.wanted = False
         self.stop.set()
-        self.status.value = "stopping …"
+        self.status.value = "stopping …" if self.begun else EARLY
+        self.buttons["Run"].disabled, self.buttons["Stop"].disabled = False, True
 
     def _compute(self):
-        self.wanted = False
+        self.wanted = self.begun = False
         self.stop.clear()
         self.buttons["Run"].disabled, self.buttons["Stop"].disabled = True, False
         self.status.value = "running: loading and compiling, which takes some seconds at first"
@@ -148,14 +154,16 @@ class Panel(w.VBox):
         for name, able in (("Run", True), ("Stop", False), ("Save", self.result)):
             self.buttons[name].disabled = not able
         self.busy.release()
-        if self.wanted and not self.stop.is_set():
+        if self.wanted:
             self.start()
 
     def _follow(self, settings):
         """Show a run's snapshots as they come, and its last one in the strip; gives the status in words."""
         snapshots, due = [], 0.0
         for snapshot in self.run(self, settings):
-            snapshots.append(snapshot)
+            if self.stop.is_set() and not self.begun:
+                return EARLY
+            snapshots, self.begun = [*snapshots, snapshot], snapshot.step > 0
             if (begun := time.perf_counter()) > due and not self.stop.is_set():
                 self._tell(settings, snapshots)
                 due = time.perf_counter() + max(GAP, 4 * (time.perf_counter() - begun))  # drawing may take a fifth
