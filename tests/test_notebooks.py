@@ -107,6 +107,7 @@ def test_inversion_writes_what_it_shows(inverted):
     assert summary["layers"]["block3_conv1"]["ssim"] > summary["layers"]["block5_conv1"]["ssim"]
     assert len(summary["diversity"]["feature_error"]) == 6
     assert set(summary["recipes"]) == {"fourier", "mv2016", "mv2015"}
+    assert set(summary["ladder"]) == set(summary["layers"]) and summary["channels"]["layer"] == "block5_conv1"
     assert (folder / "evolution.gif").stat().st_size > 0
     assert images.load(folder / "original.png").shape == (64, 64, 3)
 
@@ -137,6 +138,7 @@ def test_class_score_writes_what_it_shows(scored):
         assert (folder / f"class_963_{recipe}.png").is_file()
     assert summary["class_images"]["distill2017"]["goldfish"] > 5
     assert 0.1 < summary["diversity"] < 1.1
+    assert len(list(folder.glob("class_1_distill2017_seed*.png"))) == 3, "three starts of the first class"
     for name in ("chelsea", "rocket"):
         saved = np.load(folder / f"saliency_smoothgrad_{name}.npy")
         assert saved.shape == (96, 96) and saved.dtype == np.float32 and (saved >= 0).all()
@@ -150,7 +152,8 @@ def test_class_score_shows_both_signs_of_the_one_logit(scored):
         (_, cat), (_, dog) = shown[f"fine-tuned {recipe}"]["cat"], shown[f"fine-tuned {recipe}"]["dog"]
         assert cat < 0 < dog
     assert set(shown) >= {"ImageNet simonyan2013", "ImageNet distill2017"}
-    assert images.load(folder / "class_cat_distill2017.png").shape == (96, 96, 3)
+    for end in ("", "_imagenet"):
+        assert images.load(folder / f"class_cat_distill2017{end}.png").shape == (96, 96, 3)
 
 
 def test_class_score_measures_its_maps(scored):
@@ -188,6 +191,8 @@ def test_class_score_fine_tunes_on_a_folder_of_photographs(tmp_path):
         (CLASS_SCORE, {"recipe": "distil2017"}, "did you mean distill2017"),
         (CLASS_SCORE, {"foreground": 0.2}, "background < foreground"),
         (INVERSION, {"iterations": 0}, "at least 1"),
+        (INVERSION, {"size": 8}, "at least 32"),
+        (CLASS_SCORE, {"seed": [3, 4]}, "seed must be a whole number"),
     ],
 )
 def test_a_wrong_value_stops_early_with_one_sentence(path, setting, words, tmp_path):

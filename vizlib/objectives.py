@@ -72,18 +72,15 @@ def _term(name, function, *data, prior=False, **options):
     return Objective((Term(name, _made.setdefault((name, options), function), options, prior, data=data),))
 
 
-def _sum(x):
-    return tf.reduce_sum(tf.reshape(x, (tf.shape(x)[0], -1)), axis=1)
-
-
-def _centred(image, mean):
-    return 255.0 * (image - tf.constant(mean, tf.float32))
+_sum = lambda x: tf.reduce_sum(tf.reshape(x, (tf.shape(x)[0], -1)), axis=1)
+_centred = lambda image, mean: 255.0 * (image - tf.constant(mean, tf.float32))
 
 
 def match(target, *, mask=1.0):
     """Feature error ‖m(Φ(x) − Φ0)‖² / ‖mΦ0‖² (Mahendran & Vedaldi 2015, eq. 2). target: Φ0, (1 or B, …) as the cut
     network gives it; mask: m, broadcast against it. Raises InputError where the target is zero or not finite."""
-    target, mask = tf.convert_to_tensor(target, tf.float32), tf.convert_to_tensor(mask, tf.float32)
+    target = tf.convert_to_tensor(target, tf.float32)
+    mask = tf.cast(mask, tf.float32) * tf.ones_like(target)  # masks of one shape share one compiled loop
     norm = float(tf.reduce_min(_sum(tf.square(mask * target))))
     if not 0 < norm < float("inf"):
         raise InputError(f"The features to match have squared norm {norm:g}, so there is nothing to invert; "

@@ -7,11 +7,16 @@ from vizlib.errors import InputError, unknown
 
 def names(value, *, name="layers"):
     """A list of names from a list or from text with commas."""
-    parts = value.split(",") if isinstance(value, str) else list(value) if hasattr(value, "__iter__") else [value]
-    parts = [p.strip() if isinstance(p, str) else p for p in parts]
+    parts = _parts(value)
     if not parts or not all(isinstance(p, str | int) and p != "" for p in parts):
         raise InputError(f'{name} must be a list of names, not {value!r}; for example {name}=["a", "b"].')
     return parts
+
+
+def _parts(value):
+    if isinstance(value, str):  # papermill's -p hands lists over as text, as they were typed
+        return [part.strip(" '\"") for part in value.strip(" []").split(",")]
+    return list(value) if hasattr(value, "__iter__") else [value]
 
 
 def number(name, value, *, low=0.0, high=math.inf):
@@ -28,13 +33,14 @@ def number(name, value, *, low=0.0, high=math.inf):
 
 def numbers(name, value, *, low=0, most=None):
     """A list of at most so many whole numbers of at least `low` from a number, a list, or text with commas."""
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    parts = _parts(value)
     try:
         whole = [int(p) for p in parts if float(p) == int(float(p)) >= low and not isinstance(p, bool)]
     except (TypeError, ValueError, OverflowError):
         whole = []
     if len(whole) != len(parts) or not 0 < len(parts) <= (most or len(parts)):
-        raise InputError(f"{name} must be a whole number of at least {low}, not {value!r}; try {name}={200 * low}.")
+        good = max(low, 200 * (low > 0))
+        raise InputError(f"{name} must be a whole number of at least {low}, not {value!r}; try {name}={good}.")
     return whole
 
 
@@ -56,6 +62,6 @@ def choices(name, value, known, *, none):
     if value in ("all", none):
         return known if value == "all" else ()
     for part in names(value, name=name):
-        if part not in known:
+        if part not in (*known, none):
             raise unknown(f"entry of {name}", part, ("all", none, *known))
     return tuple(k for k in known if k in names(value, name=name))

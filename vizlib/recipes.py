@@ -108,9 +108,8 @@ def simonyan2013(*, mean, size):
     """Simonyan et al. 2013 (arXiv 1312.6034): zero image, L2, gradient ascent; no numbers are given. Adam is ours: a
     grey image hardly excites a network, so plain ascent stays there for hundreds of steps."""
     return Recipe(
-        "simonyan2013", "arXiv 1312.6034", Pixels(mean, spread=0.0), ADAM, rate=2.0, steps=256,
-        priors=0.01 * l2(mean=mean),
-    )  # fmt: skip
+        "simonyan2013", "arXiv 1312.6034", Pixels(mean), ADAM, rate=2.0, steps=256, priors=0.01 * l2(mean=mean)
+    )
 
 
 def distill2017(*, mean, size):

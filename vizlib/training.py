@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from vizlib import graphs, images, networks
 from vizlib.backend import keras, tf
 from vizlib.errors import InputError, unknown
-from vizlib.parameters import number, positive_integer
+from vizlib.parameters import number, numbers, positive_integer
 
 Dataset = namedtuple("Dataset", "train validation classes skipped")
 AUGMENTATION = {"RandomFlip": "horizontal", "RandomRotation": 0.03, "RandomZoom": (-0.2, 0.1), "RandomContrast": 0.2,
@@ -33,7 +33,7 @@ def dataset(source, *, size, validation=0.2, seed=0, limit=None):
         raise InputError(f"{source} has {found}, and needs two different pictures each of two classes at least; put "
                          "them into one sub-folder a class.")  # fmt: skip
     held = int(np.clip(round(share * len(kept)), len(classes), len(kept) - len(classes)))
-    split = train_test_split(kept, test_size=held, stratify=labels, random_state=seed)
+    split = train_test_split(kept, test_size=held, stratify=labels, random_state=numbers("seed", seed, most=1)[0])
     return Dataset(*(tuple(map(np.array, zip(*part, strict=True))) for part in split), classes, skipped)
 
 
