@@ -23,7 +23,7 @@ def test_whole_numbers_come_as_lists_and_as_text(value, found):
 
 @pytest.mark.parametrize("value", ["3,4", [3, 4], "", "x", 1.5, -1, None, True, float("nan"), float("inf"), []])
 def test_one_whole_number_is_not_two_and_not_something_else(value):
-    with pytest.raises(InputError, match="seed must be a whole number of at least 0, not .*; try seed=0"):
+    with pytest.raises(InputError, match=r"seed must be a whole number of at least 0, not .*; try seed=0"):
         parameters.numbers("seed", value, most=1)
 
 

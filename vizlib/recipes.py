@@ -93,14 +93,14 @@ def mv2016(*, mean, size, stride, beta=2.0):
 def fourier(*, mean, size, stride, beta=2.0):
     """Ours: inversion on an unbounded Fourier canvas, without jitter; every constant was tuned on photographs.
     The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
-    Adam's epsilon grows to the size of gradients that say nothing, which Adam would amplify to noise. Its β2 is
-    short, so that steps keep their length while gradients fall."""
+    Adam's epsilon grows to gradients that say nothing, which it would amplify to noise. A short β2 keeps steps long."""
     fine, smooth = 4.0 / stride, 8e-4 * (4.0 / stride) ** -2.1
-    priors = smooth * total_variation(beta=beta, unit=V) + 0.1 * smooth * colour_norm(alpha=6, unit=B, mean=mean)
+    bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
+    priors = smooth * total_variation(beta=beta, unit=V) + 0.1 * smooth * colour_norm(alpha=6, unit=bound, mean=mean)
     adam = ("Adam", (("beta_1", 0.9), ("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
     return Recipe(
         "fourier", "this project", FourierPixels(mean=tuple(mean)), adam,
-        rate=0.035 * fine**0.4, steps=180, schedule="tail", priors=priors,
+        rate=0.035 * fine**0.4, steps=160, schedule="tail", priors=priors,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def main():
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--photographs", type=int, default=20)
     parser.add_argument("--layers", nargs="+", default=LAYERS)
-    parser.add_argument("--iterations", type=int, default=180)
+    parser.add_argument("--iterations", type=int, default=160)
     parser.add_argument("--recipe", default="fourier")
     parser.add_argument("--size", type=int, default=224)
     options = parser.parse_args()
