@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from vizlib import __main__ as command_line
 from vizlib import images, networks
+from viztools import commands as command_line
 
 RNG = np.random.default_rng(0)
 
