@@ -1,5 +1,7 @@
 """Arrays in, matplotlib Axes out. Nothing here computes, rescales an image or calls `show`."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw
@@ -54,7 +56,7 @@ def by_layer(names, series, *, ax=None, ylabel="", log=False):
 
 def _lines(ax, x, series):
     ax = ax or plt.subplots(figsize=(6, 3), layout="constrained")[1]
-    for (label, values), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
+    for (label, values), colour, marker in zip(series.items(), cycle(COLOURS), cycle(MARKERS), strict=False):
         ax.plot(x, values, color=colour, marker=marker, markersize=4, label=label)
     ax.legend(fontsize=8)
     return ax

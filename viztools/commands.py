@@ -2,12 +2,17 @@
 
 import argparse
 import dataclasses
+import functools
 import platform
 import sys
+import time
 from pathlib import Path
 
 import psutil
 from jupyter_client.kernelspec import KernelSpecManager
+
+from vizlib.errors import InputError
+from vizlib.parameters import positive_integer
 
 
 def _tensorflow():
@@ -39,7 +44,7 @@ def _kernel():
 
 
 def doctor(options):
-    """Print a line a check, `ok` or what to do; gives the number of failures."""
+    """Print a line a check, `ok` or what to do; gives 1 where any fails."""
     failures = 0
     for check in (_machine, _tensorflow, _networks, _kernel):
         try:
@@ -48,7 +53,7 @@ def doctor(options):
             fine, finding, advice = False, f"{check.__name__[1:]}: {error}", "see the sentence before"
         failures += not fine
         print(f"ok    {finding}" if fine else f"FAIL  {finding}; {advice}", flush=True)
-    return failures
+    return bool(failures)
 
 
 def finetune(given):
@@ -66,23 +71,129 @@ def finetune(given):
     print(f"{given.out}.json: {accuracy:.2%} of the {held} held out are right; {data.classes}: {confusion.tolist()}")
 
 
-def main(arguments=None):
-    """Run one sub-command; gives its exit status."""
+def run(given):
+    """Execute one notebook with parameters into a folder; gives 1 where it fails, and says why."""
+    from viztools import execute, points, records
+
+    pairs = [pair.partition("=") for pair in given.p]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise InputError(f"-p takes name=value, not {wrong[0]!r}; for example -p layer=block4_conv2.")
+    point = points.point(given.notebook, {name: value for name, _, value in pairs}, out="runs", folder=given.out)
+    there = records.read(point["folder"])
+    if there and there["id"] != point["id"] and there["status"] == "done":
+        raise InputError(f"{point['folder']} holds a finished run with other parameters; give another folder.")
+    found = execute.point(point, timeout=given.timeout, show=True)
+    print(found["error"] or f"done in {found['seconds']:.0f} s, {found['memory']:.1f} GiB at most: {point['folder']}")
+    return found["status"] == "failed"
+
+
+def sweep(given):
+    """Execute all points of a sweep file that are not finished; gives 1 where any failed."""
+    from viztools import points, sweep
+
+    out = given.out or Path("runs") / Path(given.file).stem
+    every = points.read(given.file, out=out)
+    options = {name: getattr(given, name) for name in ("workers", "threads", "timeout", "retries", "each")}
+    if given.dry_run:
+        return _foretold(every, out, given.workers)
+    place = functools.partial(sweep.cluster, address=given.scheduler) if given.scheduler else sweep.local
+    begun = time.perf_counter()
+    try:
+        found = sweep.run(every, out, functools.partial(place, **options))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    failed = [r for r in found.values() if r["status"] == "failed"]
+    print(f"{len(found) - len(failed)} of {len(every)} points are done, in {out}; {time.perf_counter() - begun:.0f} s")
+    for r in failed:
+        print(f"{r['id']} failed by the {r['fault']}, {_shown(r['parameters'])}: {r['error']}")
+    return bool(failed)
+
+
+def _shown(parameters):
+    return ", ".join(f"{name}={str(value)[:60]}" for name, value in parameters.items())
+
+
+def _foretold(every, out, workers):
+    from viztools import records, sweep
+
+    left = [p for p in every if not records.finished(p)]
+    total, most = 0.0, 0.0
+    for point, seconds, memory in sweep.estimate(left, out):
+        total, most = total + seconds, max(most, memory)
+        print(f"{point['id']}  about {seconds:5.0f} s, {memory:.1f} GiB  {_shown(point['parameters'])}")
+    workers, threads, _ = sweep.shares(max(1, len(left)), workers=workers)
+    print(f"{len(left)} of {len(every)} points are left: about {total / 60 / workers:.0f} minutes by {workers} workers "
+          f"of {threads} threads, each with up to {most:.1f} GiB")  # fmt: skip
+
+
+def gallery(given):
+    """Write a sweep's page."""
+    from viztools import gallery
+
+    print(f"wrote {gallery.write(given.folder, rows=given.rows, columns=given.columns)}")
+
+
+def table(given):
+    """Write a sweep's table."""
+    from viztools import gallery
+
+    print(f"wrote {gallery.write_table(given.folder, given.out)}")
+
+
+def _arguments():
+    """The parser: every sub-command with its options."""
     parser = argparse.ArgumentParser(prog="python -m vizlib", description="Visualizing CNNs")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("doctor", help="what works on this machine, a line each").set_defaults(run=doctor)
-    tune = commands.add_parser("finetune", help="train on photographs, one sub-folder a class")
-    tune.set_defaults(run=finetune)
-    tune.add_argument("folder", help="or tfds:NAME")
-    tune.add_argument("--out", required=True, help="path of the two files to write, without suffix")
-    tune.add_argument("--network", default="mobilenet_v2_cats_vs_dogs", help="name or path")
-    tune.add_argument("--frozen-below", default="block5a_expand", help="first layer that is trained, or its index")
-    tune.add_argument("--epochs", nargs=2, default=(3, 12), metavar=("HEAD", "ALL"), help="at most")
-    tune.add_argument("--size", type=int, help="px, by default the network's own")
-    tune.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+
+    def command(run, text):
+        made = commands.add_parser(run.__name__, help=text, description=run.__doc__)
+        made.set_defaults(run=run)
+        return made.add_argument
+
+    command(doctor, "what works on this machine, a line each")
+    add = command(finetune, "train on photographs, one sub-folder a class")
+    add("folder", help="or tfds:NAME")
+    add("--out", required=True, help="path of the two files to write, without suffix")
+    add("--network", default="mobilenet_v2_cats_vs_dogs", help="name or path")
+    add("--frozen-below", default="block5a_expand", help="first layer that is trained, or its index")
+    add("--epochs", nargs=2, default=(3, 12), metavar=("HEAD", "ALL"), help="at most")
+    add("--size", type=int, help="px, by default the network's own")
+    add("--seed", type=int, default=0)
+    add = command(run, "execute one notebook with parameters")
+    add("notebook")
+    add("-p", action="append", default=[], metavar="NAME=VALUE", help="a parameter, as often as needed")
+    add("--out", help="folder for results, by default one under runs/")
+    add("--timeout", type=float, default=3600.0, help="seconds at most")
+    add = command(sweep, "execute a notebook with many parameters")
+    add("file", help="YAML: notebook, and parameters, grid, zip or list")
+    add("--out", help="folder for results, by default runs/ and the file's name")
+    add("--workers", type=_count, help="notebooks at once, by default as many as cores and memory allow")
+    add("--threads", type=_count, help="a worker, by default its share of the cores")
+    add("--timeout", type=float, default=3600.0, help="seconds a point may take")
+    add("--retries", type=int, default=2, help="for a point that failed by the machine's fault")
+    add("--points-per-kernel", dest="each", type=_count, default=50, help="1 = a fresh kernel for every point")
+    add("--scheduler", metavar="ADDRESS", help="of a Dask cluster, tcp://host:8786")
+    add("--dry-run", action="store_true", help="list the points that are left, and what they may take")
+    add = command(gallery, "one page of a sweep: pictures, numbers, plots")
+    add("folder")
+    add("--rows", help="a parameter, by default the first that varies")
+    add("--columns", help="another, by default the second that varies")
+    add = command(table, "the numbers of a sweep as CSV or Parquet")
+    add("folder")
+    add("--out", help="a .csv or .parquet file, by default table.csv in the folder")
+    return parser
+
+
+def _count(text):
+    return positive_integer("it", text)
+
+
+def main(arguments=None):
+    """Run one sub-command; gives its exit status."""
+    options = _arguments().parse_args(arguments)
     try:
-        return min(options.run(options) or 0, 1)
-    except (ValueError, OSError) as error:
+        return int(options.run(options) or 0)
+    except (ValueError, OSError, ImportError) as error:
         print(f"vizlib: {error}", file=sys.stderr)
         return 2

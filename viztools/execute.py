@@ -1,0 +1,118 @@
+"""One point, executed in a process apart, under limits of time and memory: a plain function for whoever schedules.
+
+    execute.point(points.read("sweep.yaml", out="results")[7])
+
+Every thread keeps its own process, and so a warm kernel, until `end`."""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from pathlib import Path
+
+import psutil
+
+from viztools import records
+
+TIMEOUT, RETRIES, EACH = 3600.0, 2, 50  # seconds a point; tries after the machine's faults; points a kernel
+_mine, _all, ended = threading.local(), weakref.WeakSet(), threading.Event()
+
+
+class Ended(Exception):
+    """The process has ended, or had to be ended, without an answer."""
+
+
+class Runner:
+    """A process of viztools.kernel, and what it answers."""
+
+    def __init__(self, *, threads, show):
+        # each kernel computes with its share of the cores only
+        names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        share = dict.fromkeys(names, str(threads)) if threads else {}
+        self.threads, self.log = threads, None if show else tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "viztools.kernel"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+            text=True, start_new_session=True, env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **share},
+        )  # fmt: skip
+        self.answers = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+        _all.add(self)
+
+    def _listen(self):
+        for line in self.process.stdout:
+            self.answers.put(line)
+        self.answers.put(None)
+
+    def ask(self, request, *, timeout):
+        """The answer to a request; Ended, saying why, where none comes."""
+        with contextlib.suppress(OSError):  # if it has ended, the answer is None
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        try:
+            answer = self.answers.get(timeout=timeout)
+        except queue.Empty:
+            raise Ended(f"it took longer than {timeout:g} s") from None
+        if answer is None:
+            raise Ended(f"the process that executes it ended (status {self.process.wait()}){self._said()}")
+        return json.loads(answer)
+
+    def _said(self):
+        if self.log is None:
+            return ""
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").split("\n")
+        return ": " + " ".join(line for line in lines[-3:] if line)[-300:]
+
+    def end(self):
+        """Kill the process and its kernel, which has a session of its own."""
+        with contextlib.suppress(psutil.Error):
+            for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+                process.kill()
+        self.process.wait()
+
+
+def end():
+    """End every process that a thread of this one keeps; points that they execute are left as if never begun."""
+    ended.set()
+    for runner in list(_all):
+        runner.end()
+
+
+def point(point, *, threads=None, timeout=TIMEOUT, memory=None, retries=RETRIES, each=EACH, show=False):
+    """Execute a point unless it has ended already; gives its record, which is also on disk.
+    threads: that it may compute with (None = all); timeout: seconds; memory: GiB at most; retries: where the machine
+    was at fault; each: points after which a kernel is replaced, 1 = never a warm one; show: papermill's progress."""
+    if known := records.finished(point):
+        return known
+    limit = memory or 0.9 * psutil.virtual_memory().available / 2**30
+    request = {"point": point, "limit": limit, "each": each, "show": show}
+    for _ in range(1 + retries):
+        found = _once(request, threads, timeout, show)
+        if found["fault"] != "machine":
+            break
+    return found
+
+
+def _once(request, threads, timeout, show):
+    runner, begun = getattr(_mine, "runner", None), time.perf_counter()
+    if runner is None or runner.process.poll() is not None or runner.threads != threads:
+        runner = _mine.runner = Runner(threads=threads, show=show)
+    try:
+        return runner.ask(request, timeout=timeout)
+    except Ended as error:
+        runner.end()
+        if ended.is_set():
+            raise KeyboardInterrupt from None
+        if known := records.finished(request["point"]):  # it answered to nobody
+            return known
+        spent = time.perf_counter() - begun
+        found = records.record(request["point"], error=error, fault="machine", seconds=spent)
+        if Path(request["point"]["folder"]).is_dir():
+            records.write(request["point"], found)
+        return found

@@ -1,0 +1,168 @@
+"""A sweep as a table and as one page: pictures by two parameters, numbers, plots. Needs the extra `sweep`."""
+
+import base64
+import io
+import json
+import urllib.parse
+from collections import Counter
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from vizlib import files, images, plots
+from vizlib.errors import InputError, unknown
+from viztools import records
+
+THUMB, MOST = 168, 6  # px a picture; pictures a point, and plots
+# pictures that a notebook saves besides those it optimised
+BESIDES = ("original", "layers", "class_images")
+ABOUT = ("id", "status", "seconds", "memory", "fault", "error")
+
+
+def frame(out):
+    """A row a point: its id, status, parameters, and every number of its summary (by its last name where that is the
+    only one of it). InputError where there is no ledger."""
+    found = records.ledger(out)
+    if not found:
+        raise InputError(f"{out} has no ledger with points: give the folder of a sweep.")
+    rows = [_row(record, Path(out) / record["id"]) for record in found.values()]
+    last = Counter(name.rpartition(".")[2] for name in {n for _, numbers in rows for n in numbers})
+    taken = {name for about, _ in rows for name in about}
+    short = lambda name: end if last[end := name.rpartition(".")[2]] == 1 and end not in taken else name
+    table = pd.DataFrame([about | {short(n): v for n, v in numbers.items()} for about, numbers in rows])
+    table.attrs["parameters"] = list(dict.fromkeys(name for r in found.values() for name in r["parameters"]))
+    table.attrs["numbers"] = [c for c in table if c not in taken]
+    return table
+
+
+def _row(record, folder):
+    about = {key: record[key] for key in ABOUT}
+    about |= {name: _plain(value) for name, value in record["parameters"].items()}
+    about["notebook"] = Path(record["notebook"]).stem
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        summary = {}
+    return about, _numbers(
+        {k: v for k, v in summary.items() if k not in ("parameters", "versions", "seconds", "estimate")}
+    )
+
+
+def _plain(value):
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _numbers(content, name=""):
+    """{dotted name: number} of nested mappings; a level with one entry, as of a single layer, gives no name."""
+    found = {}
+    for key, value in content.items():
+        path = name if name and len(content) == 1 else f"{name}.{key}".lstrip(".")
+        if isinstance(value, dict):
+            found |= _numbers(value, path)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[path] = value
+    return found
+
+
+def write_table(out, path=None):
+    """Write `frame` as .csv or .parquet; gives the path."""
+    path = Path(path or Path(out) / "table.csv")
+    table, stream = frame(out), io.BytesIO()
+    if path.suffix == ".parquet":
+        table.astype({c: str for c in table if table[c].map(type).nunique() > 1}).to_parquet(stream)
+    elif path.suffix == ".csv":
+        table.to_csv(stream, index=False)
+    else:
+        raise unknown("table format", path.suffix, (".csv", ".parquet"))
+    files.write(path, stream.getvalue())
+    return path
+
+
+def write(out, *, rows=None, columns=None):
+    """Write out/gallery.html, one file that needs nothing else but the executed notebooks that it links to.
+    rows, columns: parameters by which pictures are laid out, by default the two first that vary; gives the path."""
+    table, out = frame(out), Path(out)
+    names, numbers = table.attrs["parameters"], table.attrs["numbers"]
+    rows, columns = _axes(table, names, rows, columns)
+    fixed = {n: table[n].iloc[0] for n in names if table[n].nunique(dropna=False) == 1}
+    page = _template().render(
+        title=out.resolve().name, rows=rows, columns=columns, grid=_grid(table, out, rows, columns, names),
+        heads=_values(table, columns), plots=[_plot(table, n, rows, columns) for n in _telling(table, numbers)],
+        names=["id", *(n for n in names if n not in fixed), "status", "seconds", "memory", *numbers, "error"], table=table.to_dict("records"), link=_link,
+        fixed=fixed,
+        done=int((table.status == "done").sum()),
+    )  # fmt: skip
+    files.write(path := out / "gallery.html", page.encode())
+    return path
+
+
+def _axes(table, names, rows, columns):
+    for given in (rows, columns):
+        if given and given not in names:
+            raise unknown("parameter of this sweep", given, names)
+    varying = [n for n in names if table[n].nunique(dropna=False) > 1 and n not in (rows, columns)]
+    rows = rows or (varying.pop(0) if varying else names[0] if names else "notebook")
+    return rows, columns or (varying[0] if varying else "notebook")
+
+
+def _values(table, name):
+    return sorted(table[name].unique(), key=lambda value: (isinstance(value, str), value))
+
+
+def _grid(table, out, rows, columns, names):
+    """[(row's value, [cells]), …]; a cell is the list of its points, each with its pictures as data."""
+    grid = []
+    for value in _values(table, rows):
+        line = table[table[rows] == value]
+        cells = [line[line[columns] == head].to_dict("records") for head in _values(table, columns)]
+        grid.append((value, [[point | {"pictures": _pictures(point, out, names)} for point in cell] for cell in cells]))
+    return grid
+
+
+def _pictures(point, out, names):
+    """[(data, alternative text)] of a point's optimised images, at most MOST."""
+    paths = [p for p in sorted((out / point["id"]).glob("*.png")) if p.stem not in BESIDES]
+    said = ", ".join(f"{n} {point[n]}" for n in names)
+    found = []
+    for path in paths[:MOST] if point["status"] == "done" else ():
+        content = images.encode(images.resize(images.load(path), THUMB), format="jpg")
+        found.append((_data(content, "jpeg"), f"{path.stem}: {said}"))
+    return found
+
+
+def _data(content, kind):
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _link(point):
+    return urllib.parse.quote(f"{point['id']}/{point['notebook']}.ipynb" if point["status"] == "done" else point["id"])
+
+
+def _telling(table, numbers):
+    """The numbers worth a plot: those that differ from point to point, the first few."""
+    return [n for n in numbers if table[n].nunique() > 1][:MOST]
+
+
+def _plot(table, number, rows, columns):
+    """(data, alternative text): a number by the rows' parameter, a line a value of the columns'."""
+    mean = table.pivot_table(index=rows, columns=columns, values=number)
+    figure, stream = Figure(figsize=(5.2, 3.2), layout="constrained"), io.BytesIO()
+    series = {f"{columns} {head}": mean[head].to_numpy() for head in mean}
+    positive = bool(np.nanmin(mean.to_numpy()) > 0 and np.nanmax(mean.to_numpy()) > 20 * np.nanmin(mean.to_numpy()))
+    ax = plots.by_layer([str(v)[:40] for v in mean.index], series, ax=figure.add_subplot(), ylabel=number, log=positive)
+    ax.set_xlabel(rows)
+    figure.savefig(stream, format="png", dpi=90)
+    low, high = np.nanmin(mean.to_numpy()), np.nanmax(mean.to_numpy())
+    return _data(
+        stream.getvalue(), "png"
+    ), f"{number} by {rows}, a line for each {columns}: from {low:.3g} to {high:.3g}"
+
+
+def _template():
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
+        "gallery.html"
+    )

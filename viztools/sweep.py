@@ -1,0 +1,122 @@
+"""Many points, each once: on this machine's cores or on a Dask cluster, with a ledger that outlives any crash."""
+
+import contextlib
+import functools
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import psutil
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from vizlib import runs
+from vizlib.errors import InputError
+from viztools import execute, records
+from viztools.points import measured
+
+NEED = 2.0  # GiB that a notebook takes at its defaults, measured (README)
+WAIT = 60.0  # seconds that a lost scheduler may take to come back
+
+
+def cores():
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def shares(count, *, workers=None, threads=None):
+    """(workers, threads a worker, GiB a worker) for so many points: cores and memory are shared out, not oversold."""
+    free = 0.9 * psutil.virtual_memory().available / 2**30
+    workers = workers or max(1, min(cores(), count, int(free / NEED)))
+    return workers, threads or max(1, cores() // workers), free / workers
+
+
+def local(points, *, workers=None, threads=None, **options):
+    """Execute points on this machine; a generator of records as they come. options: those of `execute.point`."""
+    workers, threads, memory = shares(len(points), workers=workers, threads=threads)
+    call = functools.partial(execute.point, threads=threads, memory=memory, **options)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for future in as_completed([pool.submit(call, point) for point in points]):
+            yield future.result()
+    finally:
+        execute.end()
+        pool.shutdown(cancel_futures=True)
+        execute.ended.clear()
+
+
+def cluster(points, *, address, workers=None, threads=None, **options):
+    """The same on a Dask cluster that shares this machine's folders and has this package; InputError without one.
+    A killed worker's points go to others; where the scheduler is lost, unfinished points wait for it and go on."""
+    import distributed
+
+    left, call = {p["id"]: p for p in points}, functools.partial(execute.point, threads=threads or 1, **options)
+    begun = time.monotonic()
+    while left:
+        try:
+            with distributed.Client(address, timeout=WAIT if time.monotonic() - begun < WAIT else 5) as client:
+                for found in _gathered(client, call, left):
+                    begun = time.monotonic()
+                    left.pop(found["id"])
+                    yield found
+        except (OSError, ValueError, distributed.client.CancelledError, ConnectionError) as error:
+            if time.monotonic() - begun > WAIT or isinstance(error, ValueError):
+                raise InputError(f"No Dask scheduler answers at {address} ({' '.join(str(error).split())[:100]}); "
+                                 "start one, and call again: what is finished is kept.") from None  # fmt: skip
+            time.sleep(1)
+
+
+def _gathered(client, call, left):
+    import distributed
+
+    futures = client.map(call, list(left.values()), pure=False, key=[f"{i}-{time.time_ns()}" for i in left])
+    asked = dict(zip(futures, left.values(), strict=True))
+    for future in distributed.as_completed(futures):
+        if future.cancelled():
+            raise ConnectionError("the scheduler was lost")
+        error = future.exception()
+        yield records.record(asked[future], error=error, fault="machine") if error else future.result()
+
+
+def run(points, out, execution):
+    """Execute what is not finished of a sweep, one ledger line an ending; gives {id: record} of all its points.
+    execution: points → records as they come (`local`, `cluster`). InputError where another sweep holds the folder."""
+    lock = FileLock(runs.folder(out) / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"Another sweep is writing into {out}: wait for its end, or give another folder.") from None
+    with lock:
+        known = {p["id"]: found for p in points if (found := records.finished(p))}
+        written = records.ledger(out)
+        for name, found in known.items():
+            if written.get(name) != found:  # it ended, and whoever watched did not live to write it down
+                records.append(out, found)
+        todo = [p for p in points if p["id"] not in known]
+        with tqdm(total=len(points), initial=len(known), unit=" points", desc=Path(out).name) as bar:
+            _tell(bar, known)
+            with contextlib.closing(execution(todo)) if todo else contextlib.nullcontext(()) as ended:
+                for found in ended:
+                    records.append(out, found)
+                    known[found["id"]] = found
+                    bar.update()
+                    _tell(bar, known)
+    return known
+
+
+def _tell(bar, known):
+    failed = sum(r["status"] == "failed" for r in known.values())
+    bar.set_postfix_str(f"{len(known) - failed} done, {failed} failed, {bar.total - len(known)} left")
+
+
+def estimate(points, out):
+    """(point, seconds, GiB) it may take, by what was measured: in this sweep if anything was, else, as a first guess,
+    when its notebook was saved; seconds follow a straight line through what was measured by work."""
+    done = [r for r in records.ledger(out).values() if r["status"] == "done"]
+    for point in points:
+        mine = [r for r in done if r["notebook"] == point["notebook"]] or [measured(point["notebook"])]
+        x, y = np.array([[r["work"], r["seconds"]] for r in mine]).T
+        slope, start = np.polyfit(x, y, 1) if len(set(x)) > 1 else (y.mean() / x.mean(), 0.0)
+        yield point, max(1.0, start + slope * point["work"]), max(r["memory"] for r in mine)
