@@ -16,7 +16,7 @@ from vizlib import files, images, plots
 from vizlib.errors import InputError, unknown
 from viztools import records
 
-THUMB, MOST = 168, 6  # px a picture; pictures a point, and plots
+THUMB, MOST = 168, 4  # px a picture; pictures a point, and numbers that are plotted
 # pictures that a notebook saves besides those it optimised
 BESIDES = ("original", "layers", "class_images")
 ABOUT = ("id", "status", "seconds", "memory", "fault", "error")
@@ -88,11 +88,12 @@ def write(out, *, rows=None, columns=None):
     names, numbers = table.attrs["parameters"], table.attrs["numbers"]
     rows, columns = _axes(table, names, rows, columns)
     fixed = {n: table[n].iloc[0] for n in names if table[n].nunique(dropna=False) == 1}
+    shown = ["id", *(n for n in names if n not in fixed), "status", "seconds", "memory", *numbers, "error"]
+    both = [axes for axes in ((rows, columns), (columns, rows)) if table[axes[0]].nunique() > 1]
     page = _template().render(
-        title=out.resolve().name, rows=rows, columns=columns, grid=_grid(table, out, rows, columns, names),
-        heads=_values(table, columns), plots=[_plot(table, n, rows, columns) for n in _telling(table, numbers)],
-        names=["id", *(n for n in names if n not in fixed), "status", "seconds", "memory", *numbers, "error"], table=table.to_dict("records"), link=_link,
-        fixed=fixed,
+        title=out.resolve().name, rows=rows, columns=columns, grid=_grid(table, out, rows, columns), names=shown,
+        plots=[_plot(table, n, *axes) for n in _telling(table, numbers) for axes in both],
+        heads=_values(table, columns), table=table.to_dict("records"), link=_link, fixed=fixed,
         done=int((table.status == "done").sum()),
     )  # fmt: skip
     files.write(path := out / "gallery.html", page.encode())
@@ -112,13 +113,21 @@ def _values(table, name):
     return sorted(table[name].unique(), key=lambda value: (isinstance(value, str), value))
 
 
-def _grid(table, out, rows, columns, names):
+def _grid(table, out, rows, columns):
     """[(row's value, [cells]), …]; a cell is the list of its points, each with its pictures as data."""
     grid = []
     for value in _values(table, rows):
         line = table[table[rows] == value]
         cells = [line[line[columns] == head].to_dict("records") for head in _values(table, columns)]
-        grid.append((value, [[point | {"pictures": _pictures(point, out, names)} for point in cell] for cell in cells]))
+        grid.append(
+            (
+                value,
+                [
+                    [point | {"pictures": _pictures(point, out, table.attrs["parameters"])} for point in cell]
+                    for cell in cells
+                ],
+            )
+        )
     return grid
 
 

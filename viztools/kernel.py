@@ -86,7 +86,9 @@ class Watch(threading.Thread):
         self.limit, self.peak, self.over = limit, 0.0, threading.Event()
 
     def run(self):
-        while not self.over.wait(0.2):
+        over = False
+        while not over:
+            over = self.over.wait(0.2)
             self.peak = max(self.peak, memory())
             if self.peak > self.limit:
                 for process in _below():
@@ -106,6 +108,7 @@ def execute(request, kernel):
             watch.start()
             fault, error = _run(point, request, kernel)
             watch.over.set()
+            watch.join()
             if watch.peak > watch.limit:
                 fault, error = "machine", f"it took more than the {watch.limit:.1f} GiB of memory that it may have"
             made = {"seconds": time.perf_counter() - begun, "memory": watch.peak, "error": error, "fault": fault}

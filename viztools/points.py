@@ -69,9 +69,9 @@ def point(notebook, given, *, out=None, folder=None, cwd=None):
     code = [c.source for c in _cells(notebook) if "parameters" not in c.metadata.get("tags", [])]
     state = [_state(os.path.join(cwd, v)) for v in every.values() if isinstance(v, str)]
     name = files.fingerprint(code, sorted(every.items()), __version__, _weights(), state)[:16]
-    folder = str(Path(folder or Path(out) / name).expanduser().resolve())
-    return {"id": name, "notebook": notebook, "parameters": given, "folder": _unbraced(folder, "an output folder"),
-            "cwd": cwd, "work": _work(every)}  # fmt: skip
+    folder = Path(_unbraced(str(folder or Path(out) / name), "an output folder")).expanduser().resolve()
+    return {"id": name, "notebook": notebook, "parameters": given, "folder": str(folder), "cwd": cwd,
+            "work": _work(every)}  # fmt: skip
 
 
 def _unbraced(path, what):
@@ -109,7 +109,9 @@ def _state(path):
 def _work(every):
     """How much there is to compute, for comparing points: pixels × steps × images."""
     images = [1 if every.get("layer") else len(every.get("layers", ())), len(every.get("classes", ()))]
-    return every["iterations"] * every["size"] ** 2 * max(1, *images) * max(1, len(every.get("seeds", ())))
+    return (
+        every.get("iterations", 1) * every.get("size", 1) ** 2 * max(1, *images) * max(1, len(every.get("seeds", ())))
+    )
 
 
 class _Plain(yaml.SafeLoader):
