@@ -178,3 +178,16 @@ def test_doctor_finds_everything_here():
     assert result.returncode == 0, result.stdout
     assert result.stderr == "" and all(line.startswith("ok ") for line in result.stdout.splitlines())
     assert len(result.stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize("name", ["Inverting_convnet_representations", "Class_score_and_Saliency_Map_Visualization"])
+def test_readme_documents_the_parameters_that_papermill_finds(name):
+    command = [sys.executable, "-m", "papermill", "--help-notebook", f"notebooks/{name}.ipynb"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = {row[0]: row[1:] for row in re.findall(r"^  (\w+): (\w+) \(default (.*?)\)(?: {2,}|$)", said, re.M)}
+    table = (ROOT / "README.md").read_text().split(f"`{name}`:\n\n")[1].split("\n\n")[0]
+    told = {row[0]: row[1:3] for row in re.findall(r"^\| `(\w+)` \| (\w+) \| `(.*?)` \| (.+) \|$", table, re.M)}
+    assert len(found) >= 13 and list(told) == list(found)
+    for parameter, (kind, default) in found.items():
+        start, _, end = told[parameter][1].partition("…, ")
+        assert told[parameter][0] == kind and default.startswith(start) and default.endswith(end), parameter

@@ -15,8 +15,8 @@ def light_modules():
     return next(c["source_modules"] for c in CONTRACTS if "TensorFlow" in c["name"])
 
 
-def modules():
-    return sorted(p.stem for p in (ROOT / "vizlib").glob("*.py") if not p.stem.startswith("__"))
+def modules(package="vizlib"):
+    return sorted(p.stem for p in (ROOT / package).glob("*.py") if not p.stem.startswith("__"))
 
 
 def test_light_modules_load_no_tensorflow():
@@ -29,10 +29,11 @@ def test_light_modules_load_no_tensorflow():
 
 
 def test_the_package_itself_imports_nothing_and_maps_every_module():
-    tree = ast.parse((ROOT / "vizlib/__init__.py").read_text())
-    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    mapped = re.findall(r"^(\w+) {2,}\S", ast.get_docstring(tree), re.M)
-    assert set(modules()) <= set(mapped), f"the docstring of vizlib leaves out {set(modules()) - set(mapped)}"
+    for package in ("vizlib", "viztools"):
+        tree = ast.parse((ROOT / package / "__init__.py").read_text())
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        mapped = set(re.findall(r"^(\w+) {2,}\S", ast.get_docstring(tree), re.M))
+        assert set(modules(package)) <= mapped, f"{package}'s docstring leaves out {set(modules(package)) - mapped}"
 
 
 def test_tensorflow_and_keras_enter_through_the_quiet_door():

@@ -486,3 +486,23 @@ def test_saved_notebooks_tell_what_they_took(notebook):
     measured = points.measured(notebook)
     point = points.point(notebook, {}, out="anywhere")
     assert measured["work"] == point["work"] and 30 < measured["seconds"] < 1000 and 0.5 < measured["memory"] < 4
+
+
+# ---- what the papers of this project promise about it
+
+
+def test_the_recipe_for_array_jobs_as_it_is_documented(tmp_path, notebook):
+    file = written(tmp_path, grid={"number": [1, 2, 3]})
+    text = (ROOT / "notebooks/sweeps/README.md").read_text()
+    (code,) = [part for part in text.split('"') if part.startswith("import sys; from viztools")]
+    code = code.replace("\\\n", "").replace("sweep.yaml", str(file)).replace("'results'", repr(str(tmp_path / "out")))
+    subprocess.run([sys.executable, "-c", code, "1"], check=True, cwd=ROOT)
+    assert begun(tmp_path) == {2: 1} and not (tmp_path / "out/ledger.jsonl").exists()
+    found = sweep.run(points.read(file, out=tmp_path / "out"), tmp_path / "out", sweep.local)
+    assert begun(tmp_path) == {1: 1, 2: 1, 3: 1} and records.ledger(tmp_path / "out") == found
+
+
+def test_the_example_is_nine_layers_by_five_strengths(tmp_path):
+    every = points.read(ROOT / "notebooks/sweeps/layers_by_strength.yaml", out=tmp_path)
+    pairs = {(p["parameters"]["layer"], p["parameters"]["regularization"]) for p in every}
+    assert len(every) == len(pairs) == 45 and len({layer for layer, _ in pairs}) == 9

@@ -2,5 +2,11 @@
 
 From the ground up (a module imports only from those above it, and from vizlib):
 
-commands     `python -m vizlib …`: doctor, finetune
+records      what an execution leaves in its folder; the ledger of a sweep
+points       sweep files and parameters, checked → points
+kernel       the process that executes points in a warm kernel
+execute      one point in such a process, under limits of time and memory
+sweep        many points, each once, here or on a Dask cluster
+gallery      a sweep as a table and as a page
+commands     `python -m vizlib …`
 """

@@ -21,6 +21,7 @@ import psutil
 from viztools import records
 
 TIMEOUT, RETRIES, EACH = 3600.0, 2, 50  # seconds a point; tries after the machine's faults; points a kernel
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "JUPYTER_PREFER_ENV_PATH": "1"}  # and this environment's kernel, not a user's
 _mine, _all, ended = threading.local(), weakref.WeakSet(), threading.Event()
 
 
@@ -38,7 +39,7 @@ class Runner:
         self.threads, self.log = threads, None if show else tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "viztools.kernel"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
-            text=True, start_new_session=True, env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **share},
+            text=True, start_new_session=True, env={**QUIET, **os.environ, **share},
         )  # fmt: skip
         self.answers = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()

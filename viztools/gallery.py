@@ -59,9 +59,9 @@ def _numbers(content, name=""):
     """{dotted name: number} of nested mappings; a level with one entry, as of a single layer, gives no name."""
     found = {}
     for key, value in content.items():
-        path = name if name and len(content) == 1 else f"{name}.{key}".lstrip(".")
+        path = f"{name}.{key}".lstrip(".")
         if isinstance(value, dict):
-            found |= _numbers(value, path)
+            found |= _numbers(value, name if name and len(content) == 1 else path)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found[path] = value
     return found

@@ -99,11 +99,8 @@ def _weights():
 
 
 def _state(path):
-    """A file's content or a folder's listing, since results depend on what a path holds; None for all other texts."""
-    if os.path.isfile(path):
-        return files.fingerprint(Path(path).read_bytes())
-    found = sorted(Path(path).rglob("*")) if os.path.isdir(path) and path[-1] not in "/." else ()
-    return [(str(p.relative_to(path)), p.stat().st_size) for p in found if p.is_file()]
+    """A file's content, since results depend on what a photograph's path holds; None for all other texts."""
+    return files.fingerprint(Path(path).read_bytes()) if os.path.isfile(path) else None
 
 
 def _work(every):
