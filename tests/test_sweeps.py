@@ -270,6 +270,17 @@ def test_run_as_a_command(tmp_path, notebook, capsys):
     assert commands.main(["run", str(notebook), "--out", str(tmp_path / "bad"), "-p", "mode=raise"]) == 1
 
 
+def test_a_run_can_be_stopped(tmp_path, notebook):
+    command = [sys.executable, "-m", "vizlib", "run", str(notebook), "--out", str(tmp_path / "out"), "-p", "mode=hang"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    until(lambda: (tmp_path / "journal").exists())
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode == 130 and "Traceback" not in said
+    until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in below), seconds=10)
+
+
 # ---- sweeps
 
 

@@ -1,7 +1,5 @@
 """Arrays in, matplotlib Axes out. Nothing here computes, rescales an image or calls `show`."""
 
-from itertools import cycle
-
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw
@@ -56,8 +54,9 @@ def by_layer(names, series, *, ax=None, ylabel="", log=False):
 
 def _lines(ax, x, series):
     ax = ax or plt.subplots(figsize=(6, 3), layout="constrained")[1]
-    for (label, values), colour, marker in zip(series.items(), cycle(COLOURS), cycle(MARKERS), strict=False):
-        ax.plot(x, values, color=colour, marker=marker, markersize=4, label=label)
+    for k, (label, values) in enumerate(series.items()):
+        colour, marker, line = COLOURS[k % 7], MARKERS[k % 7], ("-", "--", ":")[k // 7 % 3]
+        ax.plot(x, values, color=colour, marker=marker, linestyle=line, markersize=4, label=label)
     ax.legend(fontsize=8)
     return ax
 

@@ -12,7 +12,7 @@ import psutil
 from jupyter_client.kernelspec import KernelSpecManager
 
 from vizlib.errors import InputError
-from vizlib.parameters import positive_integer
+from vizlib.parameters import number, positive_integer
 
 
 def _tensorflow():
@@ -98,11 +98,7 @@ def sweep(given):
         return _foretold(every, out, given.workers)
     place = functools.partial(sweep.cluster, address=given.scheduler) if given.scheduler else sweep.local
     begun = time.perf_counter()
-    try:
-        found = sweep.run(every, out, functools.partial(place, **options))
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    found = sweep.run(every, out, functools.partial(place, **options))
     failed = [r for r in found.values() if r["status"] == "failed"]
     print(f"{len(found) - len(failed)} of {len(every)} points are done, in {out}; {time.perf_counter() - begun:.0f} s")
     for r in failed:
@@ -164,13 +160,13 @@ def _arguments():
     add("notebook")
     add("-p", action="append", default=[], metavar="NAME=VALUE", help="a parameter, as often as needed")
     add("--out", help="folder for results, by default one under runs/")
-    add("--timeout", type=float, default=3600.0, help="seconds at most")
+    add("--timeout", type=_seconds, default=3600.0, help="seconds at most")
     add = command(sweep, "execute a notebook with many parameters")
     add("file", help="YAML: notebook, and parameters, grid, zip or list")
     add("--out", help="folder for results, by default runs/ and the file's name")
     add("--workers", type=_count, help="notebooks at once, by default as many as cores and memory allow")
     add("--threads", type=_count, help="a worker, by default its share of the cores")
-    add("--timeout", type=float, default=3600.0, help="seconds a point may take")
+    add("--timeout", type=_seconds, default=3600.0, help="seconds a point may take")
     add("--retries", type=int, default=2, help="for a point that failed by the machine's fault")
     add("--points-per-kernel", dest="each", type=_count, default=50, help="1 = a fresh kernel for every point")
     add("--scheduler", metavar="ADDRESS", help="of a Dask cluster, tcp://host:8786")
@@ -189,11 +185,21 @@ def _count(text):
     return positive_integer("it", text)
 
 
+def _seconds(text):
+    return number("it", text, low=1)
+
+
 def main(arguments=None):
     """Run one sub-command; gives its exit status."""
     options = _arguments().parse_args(arguments)
     try:
         return int(options.run(options) or 0)
-    except (ValueError, OSError, ImportError) as error:
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except ImportError as error:
+        print(f"vizlib: {error}; pip install 'vizlib[sweep]' brings what this command needs.", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
         print(f"vizlib: {error}", file=sys.stderr)
         return 2

@@ -158,11 +158,12 @@ def _telling(table, numbers):
 def _plot(table, number, rows, columns):
     """(data, alternative text): a number by the rows' parameter, a line a value of the columns'."""
     mean = table.pivot_table(index=rows, columns=columns, values=number)
-    figure, stream = Figure(figsize=(5.2, 3.2), layout="constrained"), io.BytesIO()
+    figure, stream = Figure(figsize=(6.2, 3.2), layout="constrained"), io.BytesIO()
     series = {f"{columns} {head}": mean[head].to_numpy() for head in mean}
     positive = bool(np.nanmin(mean.to_numpy()) > 0 and np.nanmax(mean.to_numpy()) > 20 * np.nanmin(mean.to_numpy()))
     ax = plots.by_layer([str(v)[:40] for v in mean.index], series, ax=figure.add_subplot(), ylabel=number, log=positive)
     ax.set_xlabel(rows)
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the lines, which may be many
     figure.savefig(stream, format="png", dpi=90)
     low, high = np.nanmin(mean.to_numpy()), np.nanmax(mean.to_numpy())
     return _data(
