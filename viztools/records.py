@@ -3,6 +3,7 @@
 The record (record.json, one a point, written whole) is the truth; the ledger (ledger.jsonl, one line an ending) is
 the log that people and `table` read, and is mended from the records."""
 
+import contextlib
 import datetime
 import errno
 import json
@@ -16,6 +17,20 @@ from vizlib import __version__, files
 from vizlib.errors import InputError
 
 RECORD, LEDGER = "record.json", "ledger.jsonl"
+KEYS = (
+    "id",
+    "notebook",
+    "parameters",
+    "work",
+    "status",
+    "fault",
+    "error",
+    "seconds",
+    "memory",
+    "host",
+    "ended",
+    "vizlib",
+)
 # what an operating system says where a disk or the memory is at fault, in whatever error a notebook wraps it
 MACHINE = tuple(
     os.strerror(getattr(errno, n)) for n in ("ENOSPC", "EROFS", "EDQUOT", "ENOMEM", "EIO", "EACCES", "EADDRINUSE")
@@ -26,11 +41,11 @@ MACHINE_ERRORS = ("MemoryError", "ResourceExhaustedError", "DeadKernelError", "B
 def record(point, *, error="", fault="", seconds=0.0, memory=0.0):
     """The record of an ending: done without an error; else failed by the "parameters" or by the "machine".
     seconds: of this execution; memory: its peak in GiB."""
-    about = {key: point[key] for key in ("id", "notebook", "parameters", "work")}
-    status, now = "failed" if error else "done", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return about | {"status": status, "fault": fault, "error": " ".join(str(error).split())[:500],
-                    "seconds": round(seconds, 2), "memory": round(memory, 2), "host": platform.node(), "ended": now,
-                    "vizlib": __version__}  # fmt: skip
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    ending = {"status": "failed" if error else "done", "fault": fault, "error": " ".join(str(error).split())[:500],
+              "seconds": round(seconds, 2), "memory": round(memory, 2), "host": platform.node(), "ended": now,
+              "vizlib": __version__}  # fmt: skip
+    return {key: (point | ending)[key] for key in KEYS}
 
 
 def blame(kind, text):
@@ -50,10 +65,13 @@ def write(point, content):
 def read(folder):
     """The record in a folder, None where there is none that can be read."""
     try:
-        content = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
-        return content if content["status"] in ("done", "failed") else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return _whole(json.loads((Path(folder) / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return None
+
+
+def _whole(content):
+    return content if isinstance(content, dict) and set(KEYS) <= set(content) else None
 
 
 def finished(point):
@@ -102,9 +120,7 @@ def ledger(out):
     """The last line of every point, {id: record}; a line that a crash tore is passed over."""
     path, last = Path(out) / LEDGER, {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        try:
-            content = json.loads(line)
-            last[content["id"]] = content
-        except (ValueError, KeyError, TypeError):
-            continue
+        with contextlib.suppress(ValueError):
+            if content := _whole(json.loads(line)):
+                last[content["id"]] = content
     return last

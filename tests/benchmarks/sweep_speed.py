@@ -24,6 +24,7 @@ SMALL = {"size": 64, "iterations": 20, "sections": "layers"}
 
 def papermill(given, folder):
     """One call as a user would make it; its seconds."""
+    Path(folder).mkdir()
     begun, options = time.perf_counter(), [f"{name}={value}" for name, value in given.items()]
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", "-k", "python3"]
     command += [NOTEBOOK, f"{folder}/out.ipynb", "-p", "out", folder]
