@@ -28,7 +28,7 @@ def out(tmp_path):
             images.save(np.zeros((16, 16, 3)), f"{point['folder']}/original.png")
             numbers = {"layers": {mode: {"half": number / 2, "same": 1}}, "versions": {"x": 3}, "parameters": {"y": 4}}
             (out / point["id"] / "summary.json").write_text(json.dumps(numbers | {"seconds": 7}))
-            shutil.copy(notebook, out / point["id"])
+            shutil.copy(notebook, out / point["id"] / ("failed.ipynb" if error else "toy.ipynb"))
             records.append(out, records.record(point, error=error, fault="parameters" if error else "", seconds=2.5))
     return out
 
@@ -81,6 +81,28 @@ def test_the_page_shows_every_point_and_escapes_every_text(out):
     assert not [a for _, a in page.tags if any(str(v).startswith(("http:", "https:", "//")) for v in a.values())]
     with pytest.raises(InputError, match="did you mean number"):
         gallery.write(out, rows="numbr")
+
+
+def test_both_notebooks_unset_parameters_and_odd_files_on_one_page(out, tmp_path):
+    other = toy.write(tmp_path / "other.ipynb")
+    for number, given in enumerate(({}, {"number": 1}, {"number": 2, "names": []})):
+        point = points.point(other, given, out=out)
+        images.save(np.zeros((16, 16, 3)), f"{point['folder']}/one.png")
+        (out / point["id"] / "torn.png").write_bytes(b"\x89PNG no more")
+        odd = [1] if number == 0 else {"$\\frac{$": number, "status": 3.0}
+        (out / point["id"] / "summary.json").write_text(json.dumps(odd))
+        records.append(out, records.record(point))
+    table = gallery.frame(out)
+    assert list(table[table.notebook == "other"]["number"]) == [0, 1, 2], "unset is the notebook's default"
+    assert set(table["status"]) == {"done", "failed"}
+    page = Page(gallery.write(out).read_text())
+    pictures = [a["alt"] for tag, a in page.tags if tag == "img"]
+    assert (
+        sum(alt.startswith("one:") for alt in pictures) == 3 and sum(alt.startswith("picture") for alt in pictures) == 5
+    )
+    assert "nan" not in page.text and [tag for tag, _ in page.tags].count("h2") == 3
+    with pytest.raises(InputError, match="both number"):
+        gallery.write(out, rows="number", columns="number")
 
 
 def test_commands_and_folders_without_a_sweep(out, tmp_path, capsys):

@@ -12,7 +12,7 @@ import psutil
 from jupyter_client.kernelspec import KernelSpecManager
 
 from vizlib.errors import InputError
-from vizlib.parameters import number, positive_integer
+from vizlib.parameters import number, numbers, positive_integer
 
 
 def _tensorflow():
@@ -79,11 +79,10 @@ def run(given):
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise InputError(f"-p takes name=value, not {wrong[0]!r}; for example -p layer=block4_conv2.")
     point = points.point(given.notebook, {name: value for name, _, value in pairs}, out="runs", folder=given.out)
-    there = records.read(point["folder"])
-    if there and there["id"] != point["id"] and there["status"] == "done":
-        raise InputError(f"{point['folder']} holds a finished run with other parameters; give another folder.")
+    before = records.finished(point)
     found = execute.point(point, timeout=given.timeout, show=True)
-    print(found["error"] or f"done in {found['seconds']:.0f} s, {found['memory']:.1f} GiB at most: {point['folder']}")
+    said = f"{'was done already' if before else 'done'} in {found['seconds']:.0f} s, {found['memory']:.1f} GiB at most"
+    print(found["error"] or f"{said}: {point['folder']}")
     return found["status"] == "failed"
 
 
@@ -93,12 +92,12 @@ def sweep(given):
 
     out = given.out or Path("runs") / Path(given.file).stem
     every = points.read(given.file, out=out)
-    options = {name: getattr(given, name) for name in ("workers", "threads", "timeout", "retries", "each")}
+    options = {name: getattr(given, name) for name in ("workers", "threads", "timeout", "each")}
     if given.dry_run:
         return _foretold(every, out, given.workers)
     place = functools.partial(sweep.cluster, address=given.scheduler) if given.scheduler else sweep.local
     begun = time.perf_counter()
-    found = sweep.run(every, out, functools.partial(place, **options))
+    found = sweep.run(every, out, functools.partial(place, **options), retries=given.retries)
     failed = [r for r in found.values() if r["status"] == "failed"]
     print(f"{len(found) - len(failed)} of {len(every)} points are done, in {out}; {time.perf_counter() - begun:.0f} s")
     for r in failed:
@@ -164,10 +163,10 @@ def _arguments():
     add = command(sweep, "execute a notebook with many parameters")
     add("file", help="YAML: notebook, and parameters, grid, zip or list")
     add("--out", help="folder for results, by default runs/ and the file's name")
-    add("--workers", type=_count, help="notebooks at once, by default as many as cores and memory allow")
+    add("--workers", type=_count, help="notebooks at once here, by default as cores and memory allow")
     add("--threads", type=_count, help="a worker, by default its share of the cores")
     add("--timeout", type=_seconds, default=3600.0, help="seconds a point may take")
-    add("--retries", type=int, default=2, help="for a point that failed by the machine's fault")
+    add("--retries", type=_whole, default=2, help="for a point that failed by the machine's fault")
     add("--points-per-kernel", dest="each", type=_count, default=50, help="1 = a fresh kernel for every point")
     add("--scheduler", metavar="ADDRESS", help="of a Dask cluster, tcp://host:8786")
     add("--dry-run", action="store_true", help="list the points that are left, and what they may take")
@@ -181,12 +180,18 @@ def _arguments():
     return parser
 
 
-def _count(text):
-    return positive_integer("it", text)
+def _checked(check, **limits):
+    def read(text):
+        try:
+            return check("it", text, **limits)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
-def _seconds(text):
-    return number("it", text, low=1)
+_count, _seconds = _checked(positive_integer), _checked(number, low=1, high=1e7)
+_whole = _checked(lambda name, text: numbers(name, text, most=1)[0])
 
 
 def main(arguments=None):

@@ -17,6 +17,7 @@ import weakref
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 from viztools import records
 
@@ -61,7 +62,10 @@ class Runner:
             raise Ended(f"it took longer than {timeout:g} s") from None
         if answer is None:
             raise Ended(f"the process that executes it ended (status {self.process.wait()}){self._said()}")
-        return json.loads(answer)
+        try:
+            return json.loads(answer)
+        except ValueError:
+            raise Ended("the process that executes it ended in the midst of its answer") from None
 
     def _said(self):
         if self.log is None:
@@ -102,18 +106,25 @@ def point(point, *, threads=None, timeout=TIMEOUT, memory=None, retries=RETRIES,
 
 def _once(request, threads, timeout, show):
     runner, begun = getattr(_mine, "runner", None), time.perf_counter()
-    if runner is None or runner.process.poll() is not None or runner.threads != threads:
-        runner = _mine.runner = Runner(threads=threads, show=show)
     try:
+        if runner is None or runner.process.poll() is not None or runner.threads != threads:
+            runner = _mine.runner = Runner(threads=threads, show=show)
+        if ended.is_set():  # also where it was set since, so that `end` did not know of this one
+            raise Ended
         return runner.ask(request, timeout=timeout)
-    except Ended as error:
-        runner.end()
+    except (Ended, OSError) as error:
+        if runner:
+            runner.end()
         if ended.is_set():
             raise KeyboardInterrupt from None
-        if known := records.finished(request["point"]):  # it answered to nobody
+        return _broken_off(request["point"], error, time.perf_counter() - begun)
+
+
+def _broken_off(point, error, seconds):
+    """The record of a point whose process gave no answer; or its own, if it had ended and answered to nobody."""
+    found = records.record(point, error=error, fault="machine", seconds=seconds)
+    with contextlib.suppress(OSError, Timeout), FileLock(Path(point["folder"]) / ".lock", timeout=5):
+        if known := records.finished(point):
             return known
-        spent = time.perf_counter() - begun
-        found = records.record(request["point"], error=error, fault="machine", seconds=spent)
-        if Path(request["point"]["folder"]).is_dir():
-            records.write(request["point"], found)
-        return found
+        records.write(point, found)
+    return found

@@ -1,6 +1,7 @@
 """A sweep as a table and as one page: pictures by two parameters, numbers, plots. Needs the extra `sweep`."""
 
 import base64
+import contextlib
 import io
 import json
 import urllib.parse
@@ -14,12 +15,13 @@ from matplotlib.figure import Figure
 
 from vizlib import files, images, plots
 from vizlib.errors import InputError, unknown
-from viztools import records
+from viztools import points, records
 
 THUMB, MOST = 168, 4  # px a picture; pictures a point, and numbers that are plotted
 # pictures that a notebook saves besides those it optimised
 BESIDES = ("original", "layers", "class_images")
 ABOUT = ("id", "status", "seconds", "memory", "fault", "error")
+ABSENT = "–"  # a parameter that another notebook has
 
 
 def frame(out):
@@ -28,31 +30,39 @@ def frame(out):
     found = records.ledger(out)
     if not found:
         raise InputError(f"{out} has no ledger with points: give the folder of a sweep.")
-    rows = [_row(record, Path(out) / record["id"]) for record in found.values()]
+    names = list(dict.fromkeys(name for r in found.values() for name in r["parameters"]))
+    rows = [_row(record, names, Path(out) / record["id"]) for record in found.values()]
     last = Counter(name.rpartition(".")[2] for name in {n for _, numbers in rows for n in numbers})
-    taken = {name for about, _ in rows for name in about}
-    short = lambda name: end if last[end := name.rpartition(".")[2]] == 1 and end not in taken else name
+    taken = (*ABOUT, *names, "notebook")
+    short = lambda name: end if last[end := name.rpartition(".")[2]] == 1 and end not in taken else f"summary.{name}"
     table = pd.DataFrame([about | {short(n): v for n, v in numbers.items()} for about, numbers in rows])
-    table.attrs["parameters"] = list(dict.fromkeys(name for r in found.values() for name in r["parameters"]))
-    table.attrs["numbers"] = [c for c in table if c not in taken]
+    table = table.astype(dict.fromkeys(names, object))
+    table.attrs |= {"parameters": names, "numbers": [c for c in table if c not in taken]}
     return table
 
 
-def _row(record, folder):
-    about = {key: record[key] for key in ABOUT}
-    about |= {name: _plain(value) for name, value in record["parameters"].items()}
-    about["notebook"] = Path(record["notebook"]).stem
+def _row(record, names, folder):
+    about = {key: record[key] for key in ABOUT} | {"notebook": Path(record["notebook"]).stem}
+    given, unset = record["parameters"], _defaults(record["notebook"])
+    about |= {name: _plain(given[name] if name in given else unset.get(name, ABSENT)) for name in names}
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary = dict(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         summary = {}
-    return about, _numbers(
-        {k: v for k, v in summary.items() if k not in ("parameters", "versions", "seconds", "estimate")}
-    )
+    told = ("parameters", "versions", "seconds", "estimate")  # elsewhere, or no result
+    return about, _numbers({k: v for k, v in summary.items() if k not in told})
+
+
+def _defaults(notebook):
+    try:
+        return {name: default for name, (_, default) in points.declared(notebook).items()}
+    except InputError:  # it was moved since
+        return {}
 
 
 def _plain(value):
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+    """A parameter as one value that sorts: lists as text, None by its name."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else value if value is not None else "None"
 
 
 def _numbers(content, name=""):
@@ -86,26 +96,36 @@ def write(out, *, rows=None, columns=None):
     rows, columns: parameters by which pictures are laid out, by default the two first that vary; gives the path."""
     table, out = frame(out), Path(out)
     names, numbers = table.attrs["parameters"], table.attrs["numbers"]
-    rows, columns = _axes(table, names, rows, columns)
-    fixed = {n: table[n].iloc[0] for n in names if table[n].nunique(dropna=False) == 1}
-    shown = ["id", *(n for n in names if n not in fixed), "status", "seconds", "memory", *numbers, "error"]
-    both = [axes for axes in ((rows, columns), (columns, rows)) if table[axes[0]].nunique() > 1]
+    if rows and rows == columns:
+        raise InputError(f"rows and columns are both {rows}: give two parameters, or one.")
+    parts = [_part(part, out, names, numbers, rows, columns) for _, part in table.groupby("notebook")]
+    fixed = {n: table[n].iloc[0] for n in ("notebook", *names) if table[n].nunique() == 1}
+    shown = [n for n in ("notebook", *names) if n not in fixed]
+    shown = ["id", *shown, "status", "seconds", "memory", *numbers, "error"]
+    done = int((table.status == "done").sum())
+    cells = table.to_dict("records")
     page = _template().render(
-        title=out.resolve().name, rows=rows, columns=columns, grid=_grid(table, out, rows, columns), names=shown,
-        plots=[_plot(table, n, *axes) for n in _telling(table, numbers) for axes in both],
-        heads=_values(table, columns), table=table.to_dict("records"), link=_link, fixed=fixed,
-        done=int((table.status == "done").sum()),
-    )  # fmt: skip
+        title=out.resolve().name, parts=parts, names=shown, table=cells, fixed=fixed, done=done, link=_link
+    )
     files.write(path := out / "gallery.html", page.encode())
     return path
+
+
+def _part(table, out, names, numbers, rows, columns):
+    """What the page shows of one notebook's points: pictures by two parameters, and plots of the numbers."""
+    rows, columns = _axes(table, names, rows, columns)
+    both = [axes for axes in ((rows, columns), (columns, rows)) if table[axes[0]].nunique() > 1]
+    drawn = [_plot(table, n, *axes) for n in _telling(table, numbers) for axes in both]
+    return {"notebook": table.notebook.iloc[0], "rows": rows, "columns": columns, "heads": _values(table, columns),
+            "grid": _grid(table, out, rows, columns, names), "plots": drawn}  # fmt: skip
 
 
 def _axes(table, names, rows, columns):
     for given in (rows, columns):
         if given and given not in names:
             raise unknown("parameter of this sweep", given, names)
-    varying = [n for n in names if table[n].nunique(dropna=False) > 1 and n not in (rows, columns)]
-    rows = rows or (varying.pop(0) if varying else names[0] if names else "notebook")
+    varying = [n for n in names if table[n].nunique() > 1 and n not in (rows, columns)]
+    rows = rows or (varying.pop(0) if varying else next((n for n in names if n != columns), "notebook"))
     return rows, columns or (varying[0] if varying else "notebook")
 
 
@@ -113,7 +133,7 @@ def _values(table, name):
     return sorted(table[name].unique(), key=lambda value: (isinstance(value, str), value))
 
 
-def _grid(table, out, rows, columns):
+def _grid(table, out, rows, columns, names):
     """[(row's value, [cells]), …]; a cell is the list of its points, each with its pictures as data."""
     grid = []
     for value in _values(table, rows):
@@ -122,10 +142,7 @@ def _grid(table, out, rows, columns):
         grid.append(
             (
                 value,
-                [
-                    [point | {"pictures": _pictures(point, out, table.attrs["parameters"])} for point in cell]
-                    for cell in cells
-                ],
+                [[point | {"pictures": _pictures(point, out, names)} for point in cell] for cell in cells],
             )
         )
     return grid
@@ -137,8 +154,9 @@ def _pictures(point, out, names):
     said = ", ".join(f"{n} {point[n]}" for n in names)
     found = []
     for path in paths[:MOST] if point["status"] == "done" else ():
-        content = images.encode(images.resize(images.load(path), THUMB), format="jpg")
-        found.append((_data(content, "jpeg"), f"{path.stem}: {said}"))
+        with contextlib.suppress(InputError):  # a torn picture is left out
+            content = images.encode(images.resize(images.load(path), THUMB), format="jpg")
+            found.append((_data(content, "jpeg"), f"{path.stem}: {said}"))
     return found
 
 
@@ -147,28 +165,33 @@ def _data(content, kind):
 
 
 def _link(point):
-    return urllib.parse.quote(f"{point['id']}/{point['notebook']}.ipynb" if point["status"] == "done" else point["id"])
+    return urllib.parse.quote(f"{point['id']}/{point['notebook'] if point['status'] == 'done' else 'failed'}.ipynb")
 
 
 def _telling(table, numbers):
     """The numbers worth a plot: those that differ from point to point, the first few."""
-    return [n for n in numbers if table[n].nunique() > 1][:MOST]
+    return [n for n in numbers if table[n].nunique() > 1 and np.isfinite(table[n].dropna()).all()][:MOST]
 
 
 def _plot(table, number, rows, columns):
     """(data, alternative text): a number by the rows' parameter, a line a value of the columns'."""
     mean = table.pivot_table(index=rows, columns=columns, values=number)
+    low, high = np.nanmin(mean.to_numpy()), np.nanmax(mean.to_numpy())
     figure, stream = Figure(figsize=(6.2, 3.2), layout="constrained"), io.BytesIO()
-    series = {f"{columns} {head}": mean[head].to_numpy() for head in mean}
-    positive = bool(np.nanmin(mean.to_numpy()) > 0 and np.nanmax(mean.to_numpy()) > 20 * np.nanmin(mean.to_numpy()))
-    ax = plots.by_layer([str(v)[:40] for v in mean.index], series, ax=figure.add_subplot(), ylabel=number, log=positive)
-    ax.set_xlabel(rows)
+    series = {_text(f"{columns} {head}"): mean[head].to_numpy() for head in mean}
+    ax, log = figure.add_subplot(), bool(low > 0 and high > 20 * low)
+    plots.by_layer([_text(v) for v in mean.index], series, ax=ax, ylabel=_text(number), log=log)
+    ax.set_xlabel(_text(rows))
     ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the lines, which may be many
     figure.savefig(stream, format="png", dpi=90)
-    low, high = np.nanmin(mean.to_numpy()), np.nanmax(mean.to_numpy())
     return _data(
         stream.getvalue(), "png"
     ), f"{number} by {rows}, a line for each {columns}: from {low:.3g} to {high:.3g}"
+
+
+def _text(value):
+    """A short text that matplotlib does not take for a formula."""
+    return (shown if len(shown := str(value)) <= 30 else f"{shown[:29]}…").replace("$", r"\$")
 
 
 def _template():

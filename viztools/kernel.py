@@ -20,6 +20,9 @@ import papermill
 import psutil
 from filelock import FileLock
 from jupyter_client import AsyncKernelManager, BlockingKernelClient
+from jupyter_core.utils import run_sync
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, papermill_engines
 
 from viztools import records
 
@@ -29,16 +32,34 @@ CLEAR = (
 PARTIAL = ".unfinished.ipynb"
 
 
+class Warm(Engine):
+    """papermill's way to execute in a given kernel; its own leaves the client's sockets and threads open."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, *, km, **_):
+        client = PapermillNotebookClient(nb_man, km=km, kernel_name=kernel_name, startup_timeout=60)
+        try:
+            return client.execute()
+        finally:
+            if client.kc:
+                client.kc.stop_channels()
+
+
+papermill_engines.register("warm", Warm)
+
+
 class Kernel:
-    """A kernel that is kept between points, until it has executed `each` of them or taken half of its memory."""
+    """A kernel that is kept between points of one basis, until it has executed `each` or taken half of its memory."""
 
     def __init__(self):
-        self.manager, self.used = None, 0
+        self.manager, self.used, self.basis = None, 0, None
 
-    def ready(self, *, each, limit):
+    def ready(self, basis, *, each, limit):
         """The manager of a living kernel with an empty namespace, or of one that is yet to start."""
-        if self.manager and (self.used >= each or memory() > limit / 2 or not self._cleared()):
+        stale = self.used >= each or self.basis != basis or memory() > limit / 2
+        if self.manager and (stale or not self._cleared()):
             self.end()
+        self.basis = basis
         self.manager, self.used = self.manager or AsyncKernelManager(kernel_name="python3"), self.used + 1
         return self.manager
 
@@ -56,17 +77,23 @@ class Kernel:
 
     def end(self):
         """Kill the kernel: it holds nothing that is wanted."""
-        for process in _below():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        if self.manager:
-            self.manager.cleanup_resources()
+        kill()
+        if self.manager and self.manager.has_kernel:
+            with contextlib.suppress(Exception):  # it may be dead already
+                run_sync(self.manager.shutdown_kernel)(now=True)
         self.manager, self.used = None, 0
         gc.collect()
 
 
 def _below():
     return psutil.Process().children(recursive=True)
+
+
+def kill():
+    """Kill all processes below this one."""
+    for process in _below():
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def memory():
@@ -91,9 +118,7 @@ class Watch(threading.Thread):
             over = self.over.wait(0.2)
             self.peak = max(self.peak, memory())
             if self.peak > self.limit:
-                for process in _below():
-                    process.kill()
-                return
+                return kill()
 
 
 def execute(request, kernel):
@@ -105,10 +130,16 @@ def execute(request, kernel):
         with FileLock(Path(point["folder"]) / ".lock"):
             if known := records.finished(point):
                 return known
+            other = records.read(point["folder"])
+            if other and other["id"] != point["id"] and other["status"] == "done":
+                said = f"{point['folder']} holds a finished run with other parameters; give another folder."
+                return records.record(point, error=said, fault="parameters")
             watch.start()
-            fault, error = _run(point, request, kernel)
-            watch.over.set()
-            watch.join()
+            try:
+                fault, error = _run(point, request, kernel)
+            finally:
+                watch.over.set()
+                watch.join()
             if watch.peak > watch.limit:
                 fault, error = "machine", f"it took more than the {watch.limit:.1f} GiB of memory that it may have"
             made = {"seconds": time.perf_counter() - begun, "memory": watch.peak, "error": error, "fault": fault}
@@ -120,12 +151,15 @@ def execute(request, kernel):
 
 def _run(point, request, kernel):
     """Execute the notebook under a name of its own, check that it is whole, and only then give it its name."""
-    folder, since = Path(point["folder"]), time.time_ns()
+    folder = Path(point["folder"])
+    (folder / ".lock").touch()
+    since = (folder / ".lock").stat().st_mtime_ns  # by the clock that will also stamp the summary
     partial, name = folder / PARTIAL, Path(point["notebook"]).name
     options = {"parameters": point["parameters"] | {"out": str(folder)}, "progress_bar": request["show"]}
+    options |= {"cwd": point["cwd"], "engine_name": "warm"}
     try:
-        manager = kernel.ready(each=request["each"], limit=request["limit"])
-        papermill.execute_notebook(point["notebook"], partial, cwd=point["cwd"], km=manager, **options)
+        manager = kernel.ready(point["basis"], each=request["each"], limit=request["limit"])
+        papermill.execute_notebook(point["notebook"], partial, km=manager, **options)
         fault, error = "", records.missing(partial, folder, since=since)
         fault = "machine" if error else ""
     except papermill.PapermillExecutionError as caught:
@@ -143,7 +177,7 @@ def _run(point, request, kernel):
 def _listen(requests):
     for line in sys.stdin:
         requests.put(json.loads(line))
-    Kernel().end()
+    kill()
     os._exit(0)
 
 

@@ -1,13 +1,15 @@
 """Sweep files and parameters → points: what to execute, checked against the notebook before any kernel starts.
 
 A point is a plain dictionary, for JSON, for other processes and for other machines:
-id (from all that decides its results), notebook, parameters (those given, typed), folder, cwd, work (for estimates)."""
+id (from all that decides its results), notebook, parameters (those given, typed), folder, cwd, work (for estimates),
+basis (of the weights: a kernel that knows others must not execute it)."""
 
 import ast
 import functools
 import itertools
 import math
 import os
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -26,7 +28,8 @@ MOST, LARGEST = 100_000, 1_000_000  # points a sweep, bytes a sweep file
 def declared(notebook):
     """{name: (name of its type, default)} of a notebook's cell tagged `parameters`; InputError where there is none."""
     try:
-        found = papermill.inspect_notebook(str(notebook))
+        with warnings.catch_warnings(action="ignore"):
+            found = papermill.inspect_notebook(str(notebook))
         known = {n: (p["inferred_type_name"], ast.literal_eval(p["default"])) for n, p in found.items()}
     except Exception as error:  # whatever nbformat and papermill find wrong with a file
         raise InputError(f"{notebook} cannot be read as a notebook ({' '.join(str(error).split())[:120]}); give the "
@@ -43,8 +46,8 @@ def typed(name, value, kind, default):
     if kind == "list":
         parts = [] if value in ([], "", "[]") else parameters.names(value, name=name)
         return [int(p) if str(p).isdecimal() else p for p in parts]
-    if kind == "str" and not isinstance(value, str | int | float):
-        raise InputError(f"{name} must be text, not {str(value)[:80]!r}; put it into quotes.")
+    if (isinstance(value, bool) and kind != "bool") or (kind == "str" and not isinstance(value, str | int | float)):
+        raise InputError(f"{name} must be {kind}, not {str(value)[:80]!r}; put text into quotes.")
     one = lambda name, value: parameters.numbers(name, value, low=min(1, default), most=1)[0]
     read = {"int": one, "float": parameters.number, "bool": parameters.switch}
     return read[kind](name, value) if kind in read else str(value)
@@ -67,11 +70,23 @@ def point(notebook, given, *, out=None, folder=None, cwd=None):
     given = checked(_unbraced(notebook, "a notebook"), given)
     every = {name: default for name, (_, default) in declared(notebook).items() if name not in OWN} | given
     code = [c.source for c in _cells(notebook) if "parameters" not in c.metadata.get("tags", [])]
-    state = [_state(os.path.join(cwd, v)) for v in every.values() if isinstance(v, str)]
-    name = files.fingerprint(code, sorted(every.items()), __version__, _weights(), state)[:16]
-    folder = Path(_unbraced(str(folder or Path(out) / name), "an output folder")).expanduser().resolve()
-    return {"id": name, "notebook": notebook, "parameters": given, "folder": str(folder), "cwd": cwd,
-            "work": _work(every)}  # fmt: skip
+    state = {name: _state(cwd, value, name) for name, value in every.items() if isinstance(value, str)}
+    basis = files.fingerprint(__version__, _weights(), state.get("network"))
+    name = files.fingerprint(code, sorted(every.items()), basis, state)[:16]
+    return {"id": name, "notebook": notebook, "parameters": given, "folder": _folder(folder, out, name, notebook),
+            "cwd": cwd, "work": _work(every), "basis": basis}  # fmt: skip
+
+
+def _folder(folder, out, name, notebook):
+    path = Path(_unbraced(str(folder or Path(out) / name), "an output folder")).expanduser()
+    real = path.resolve()
+    if real == Path(notebook).parent:
+        raise InputError(
+            f"{path} holds the notebook itself, which its executed copy would replace; give another folder."
+        )
+    if not folder and real != path.parent.resolve() / name:
+        raise InputError(f"{path} is a link to {real}, outside the results; remove it.")
+    return str(real)
 
 
 def _unbraced(path, what):
@@ -98,9 +113,14 @@ def _weights():
     return files.fingerprint(*(p.read_bytes() for p in sorted(files.data_path("weights").glob("*.json"))))
 
 
-def _state(path):
-    """A file's content, since results depend on what a photograph's path holds; None for all other texts."""
-    return files.fingerprint(Path(path).read_bytes()) if os.path.isfile(path) else None
+def _state(cwd, value, name):
+    """What is behind a path that a parameter names, since results depend on it; nothing for all other texts."""
+    path = Path(cwd, os.path.expanduser(value))
+    stem = str(path).removesuffix(".json").removesuffix(".safetensors")
+    found = [path, f"{stem}.json", f"{stem}.safetensors"] if name == "network" else [path]
+    state = [files.fingerprint(Path(p).read_bytes()) for p in found if os.path.isfile(p)]
+    inside = sorted(path.rglob("*")) if name == "dataset" and os.path.isdir(path) else ()
+    return state + [(str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in inside]
 
 
 def _work(every):
@@ -119,6 +139,12 @@ class _Plain(yaml.SafeLoader):
             raise yaml.YAMLError("it uses an alias (*name); write the values out")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node, deep=False):
+        found = super().construct_mapping(node, deep)
+        if len(found) != len(node.value):
+            raise yaml.YAMLError("a name stands twice in one mapping; keep one of them")
+        return found
+
 
 def read(path, *, out):
     """All points of a sweep file, each once: one block or a list of blocks, each with a `notebook` (relative to the
@@ -134,6 +160,8 @@ def read(path, *, out):
         raise InputError(f"{path} cannot be read as YAML ({said}); see notebooks/sweeps for an example.") from None
     blocks = content if isinstance(content, list) else [content]
     found = {p["id"]: p for block in blocks for p in _block(block, Path(path), out)}
+    if not 0 < len(found) <= MOST:
+        raise InputError(f"{path} stands for {len(found)} points; give 1 to {MOST}.")
     return list(found.values())
 
 
@@ -147,7 +175,7 @@ def _block(block, path, out):
     for combination in _combinations(block, path):
         try:
             yield point(notebook, combination, out=out)
-        except InputError as error:
+        except ValueError as error:
             shown = ", ".join(f"{k}={str(v)[:40]}" for k, v in combination.items())
             raise InputError(f"{path}, at {shown}: {error}") from None
 
@@ -162,6 +190,9 @@ def _combinations(block, path):
         )
     if len({len(v) for v in side.values()}) > 1:
         raise InputError(f"{path}: the lists under zip differ in length: { ({k: len(v) for k, v in side.items()}) }.")
+    names = [*fixed, *grid, *side, *{name for more in listed for name in more}]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"{path} gives {', '.join(map(str, sorted(twice)))} in two places; keep one of them.")
     count = math.prod(len(v) for v in grid.values()) * len(listed) * max([len(v) for v in side.values()], default=1)
     if count > MOST:
         raise InputError(f"{path} stands for {count} points, and {MOST} are the most; split it.")

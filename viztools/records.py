@@ -32,10 +32,12 @@ KEYS = (
     "vizlib",
 )
 # what an operating system says where a disk or the memory is at fault, in whatever error a notebook wraps it
-MACHINE = tuple(
-    os.strerror(getattr(errno, n)) for n in ("ENOSPC", "EROFS", "EDQUOT", "ENOMEM", "EIO", "EACCES", "EADDRINUSE")
-)
-MACHINE_ERRORS = ("MemoryError", "ResourceExhaustedError", "DeadKernelError", "BlockingIOError", "ConnectionError")
+CODES = ("ENOSPC", "EROFS", "EDQUOT", "ENOMEM", "EIO", "EACCES", "EADDRINUSE", "EMFILE", "ENFILE", "EAGAIN", "ESTALE")
+MACHINE = (*(os.strerror(getattr(errno, n)) for n in CODES if hasattr(errno, n)), "can't start new thread")
+MACHINE_ERRORS = (
+    "MemoryError", "ResourceExhaustedError", "KeyboardInterrupt", "OSError", "BlockingIOError", "TimeoutError",
+    "ConnectionError", "ConnectionResetError", "BrokenPipeError", "ImportError", "ModuleNotFoundError",
+)  # fmt: skip
 
 
 def record(point, *, error="", fault="", seconds=0.0, memory=0.0):
@@ -77,8 +79,14 @@ def _whole(content):
 def finished(point):
     """A point's record where it ended: done, or failed in a way that trying again would not change; else None."""
     found = read(point["folder"])
-    ended = found and (found["status"] == "done" or found["fault"] == "parameters")
-    return found if ended and found["id"] == point["id"] else None
+    if not found or found["id"] != point["id"]:
+        return None
+    return found if found["fault"] == "parameters" or (found["status"] == "done" and there(point)) else None
+
+
+def there(point):
+    """Whether what a done point leaves is still in its folder."""
+    return all((Path(point["folder"]) / n).is_file() for n in (Path(point["notebook"]).name, "summary.json"))
 
 
 def missing(notebook, folder, *, since):

@@ -36,14 +36,15 @@ def shares(count, *, workers=None, threads=None):
 def local(points, *, workers=None, threads=None, **options):
     """Execute points on this machine; a generator of records as they come. options: those of `execute.point`."""
     workers, threads, memory = shares(len(points), workers=workers, threads=threads)
-    call = functools.partial(execute.point, threads=threads, memory=memory, **options)
+    call = functools.partial(execute.point, threads=threads, memory=memory, retries=0, **options)
     pool = ThreadPoolExecutor(workers)
     try:
         for future in as_completed([pool.submit(call, point) for point in points]):
             yield future.result()
     finally:
+        pool.shutdown(wait=False, cancel_futures=True)
         execute.end()
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
         execute.ended.clear()
 
 
@@ -52,7 +53,8 @@ def cluster(points, *, address, workers=None, threads=None, **options):
     A killed worker's points go to others; where the scheduler is lost, unfinished points wait for it and go on."""
     import distributed
 
-    left, call = {p["id"]: p for p in points}, functools.partial(execute.point, threads=threads or 1, **options)
+    call = functools.partial(execute.point, threads=threads or 1, retries=0, **options)
+    left = {p["id"]: p for p in points}
     begun = time.monotonic()
     while left:
         try:
@@ -73,41 +75,56 @@ def _gathered(client, call, left):
 
     futures = client.map(call, list(left.values()), pure=False, key=[f"{i}-{time.time_ns()}" for i in left])
     asked = dict(zip(futures, left.values(), strict=True))
-    for future in distributed.as_completed(futures):
-        if future.cancelled():
-            raise ConnectionError("the scheduler was lost")
-        error = future.exception()
-        yield records.record(asked[future], error=error, fault="machine") if error else future.result()
+    try:
+        for future in distributed.as_completed(futures):
+            if future.cancelled():
+                raise ConnectionError("the scheduler was lost")
+            error = future.exception()
+            yield records.record(asked[future], error=error, fault="machine") if error else future.result()
+    finally:
+        client.cancel(futures)  # what has begun on a worker comes to its end, and nothing else begins
 
 
-def run(points, out, execution):
+def run(points, out, execution, *, retries=execute.RETRIES):
     """Execute what is not finished of a sweep, one ledger line an ending; gives {id: record} of all its points.
-    execution: points → records as they come (`local`, `cluster`). InputError where another sweep holds the folder."""
+    execution: points → records as they come (`local`, `cluster`); retries: of what failed by the machine's fault, after
+    all else. InputError where another sweep holds the folder."""
     lock = FileLock(runs.folder(out) / ".lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
         raise InputError(f"Another sweep is writing into {out}: wait for its end, or give another folder.") from None
     with lock:
-        known = {p["id"]: found for p in points if (found := records.finished(p))}
-        written = records.ledger(out)
-        for name, found in known.items():
-            if written.get(name) != found:  # it ended, and whoever watched did not live to write it down
-                records.append(out, found)
-        todo = [p for p in points if p["id"] not in known]
+        known = _known(points, out)
         with tqdm(total=len(points), initial=len(known), unit=" points", desc=Path(out).name) as bar:
             _tell(bar, known)
-            with contextlib.closing(execution(todo)) if todo else contextlib.nullcontext(()) as ended:
-                for found in ended:
-                    records.append(out, found)
-                    known[found["id"]] = found
-                    bar.update()
-                    _tell(bar, known)
+            for _ in range(1 + retries):
+                todo = [p for p in points if p["id"] not in known or known[p["id"]]["fault"] == "machine"]
+                with contextlib.closing(execution(todo)) if todo else contextlib.nullcontext(()) as ended:
+                    for found in ended:
+                        records.append(out, found)
+                        known[found["id"]] = found
+                        _tell(bar, known)
+    return known
+
+
+def _known(points, out):
+    """{id: record} of the points that are finished, with records and ledger each mended from the other."""
+    written, known = records.ledger(out), {}
+    for point in points:
+        line = written.get(point["id"])
+        if line and line["status"] == "done" and not records.read(point["folder"]) and records.there(point):
+            records.write(point, line)  # the record was lost with the machine's power, after its line was safe
+        if found := records.finished(point):
+            known[point["id"]] = found
+            if line != found:  # it ended, and whoever watched did not live to write it down
+                records.append(out, found)
     return known
 
 
 def _tell(bar, known):
     failed = sum(r["status"] == "failed" for r in known.values())
+    bar.update(len(known) - bar.n)
     bar.set_postfix_str(f"{len(known) - failed} done, {failed} failed, {bar.total - len(known)} left")
 
 
