@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from vizlib import graphs, networks
-from vizlib.backend import keras
+from vizlib.backend import keras, tf
 from vizlib.errors import InputError
 
 layers, ops = keras.layers, keras.ops
+RNG = np.random.default_rng(0)
 SHAPE = (12, 10, 3)
 IMAGES = np.random.default_rng(0).random((2, *SHAPE), np.float32)
 
@@ -274,3 +275,49 @@ def test_what_is_no_graph_of_one_image_is_told_in_one_sentence(make, words):
     with pytest.raises(InputError) as caught:
         networks.wrap(make(), preprocessing="0-1")
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- gradients that find ways where the true one is zero
+
+
+def softened(*layers, **shares):
+    model = keras.Sequential([keras.Input((None, None, 2)), *layers])
+    return graphs.rebuild(model, lambda layer: graphs.soften(layer, **shares))[0]
+
+
+def slope(model, x, weights):
+    x = tf.constant(x, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(model(x) * weights)
+    return tape.gradient(total, x).numpy()
+
+
+@pytest.mark.parametrize("relu", [keras.layers.ReLU(), keras.layers.ReLU(6.0), keras.layers.Activation("relu6")])
+def test_a_closed_relu_lets_its_leak_through(relu):
+    x = np.array([-3.0, -0.1, 0.2, 5.0, 7.0, 9.0, -1.0, 1.0]).reshape(1, 2, 2, 2)
+    model, weights = softened(relu, leak=0.3, spread=0.5), RNG.normal(size=x.shape)
+    np.testing.assert_array_equal(model(x), keras.Sequential([relu])(x))
+    top = 6.0 if "6" in str(relu.get_config()) else np.inf
+    np.testing.assert_allclose(slope(model, x, weights), np.where((x > 0) & (x < top), 1.0, 0.3) * weights, rtol=1e-6)
+
+
+def test_a_max_pooling_shares_its_gradient_among_the_cells_of_a_window():
+    x, weights = RNG.normal(size=(1, 4, 4, 2)), RNG.normal(size=(1, 2, 2, 2))
+    model = softened(keras.layers.MaxPooling2D(2), leak=0.3, spread=0.4)
+    largest = x.reshape(1, 2, 2, 2, 2, 2).max(axis=(2, 4))
+    np.testing.assert_allclose(model(x), largest, rtol=1e-6)
+    back = lambda a: np.repeat(np.repeat(a, 2, axis=1), 2, axis=2)
+    expected = back(weights) * (0.4 / 4 + 0.6 * (x == back(largest)))
+    np.testing.assert_allclose(slope(model, x, weights), expected, rtol=1e-6)
+
+
+def test_softened_convolutions_give_the_same_also_in_bfloat16():
+    convolution = keras.layers.Conv2D(3, 3, activation="relu", bias_initializer="random_normal")
+    model = keras.Sequential([keras.Input((None, None, 2)), convolution, keras.layers.MaxPooling2D(2)])
+    x = RNG.normal(size=(2, 9, 9, 2))
+    for base in (model, graphs.rebuild(model, graphs.in_bfloat16)[0]):
+        soft = graphs.rebuild(base, lambda layer: graphs.soften(layer, leak=0.3, spread=0.5))[0]
+        np.testing.assert_array_equal(soft(x), base(x))
+        assert soft(x).dtype == base(x).dtype
+        assert np.abs(slope(soft, x, 1.0) - slope(base, x, 1.0)).max() > 0.01

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from vizlib.backend import keras
+from vizlib.backend import keras, tf
 from vizlib.errors import InputError
 
 
@@ -66,6 +66,38 @@ def in_bfloat16(layer):
     """A copy that computes in bfloat16; the preprocessing stays exact."""
     inside = isinstance(layer, keras.layers.Layer) and layer.name != "preprocess"
     return copy(layer, dtype="mixed_bfloat16") if inside else layer
+
+
+def is_relu(layer):
+    """Whether a layer is, or ends in, a ReLU or ReLU6 that is flat below zero."""
+    if isinstance(layer, keras.layers.ReLU):
+        return not (layer.negative_slope or layer.threshold)
+    return getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__).lower() in ("relu", "relu6")
+
+
+def with_relu(layer, wrap):
+    """A copy of a layer whose ReLU is wrap(its ReLU); any other layer as it is."""
+    if not is_relu(layer):
+        return layer
+    if getattr(layer, "weights", ()):
+        return copy(layer, activation=wrap(layer.activation))
+    return keras.layers.Activation(wrap(layer), name=layer.name, dtype=getattr(layer, "dtype_policy", None))
+
+
+def soften(layer, *, leak, spread):
+    """A copy of a layer that gives the same, and whose gradient finds ways where the true one is zero (ours).
+    leak: the share that passes a closed ReLU; spread: the share of a max-pooling's that goes to all cells of a window
+    alike, not to its largest: which cell that is, noise decides at the start, and descent seldom changes it."""
+    as_if = lambda value, guide: tf.stop_gradient(value) + (guide - tf.stop_gradient(guide))
+    if isinstance(layer, keras.layers.MaxPooling2D):
+        pool = lambda kind, x: kind(x, layer.pool_size, layer.strides, layer.padding.upper())
+        both = lambda x: (pool(tf.nn.max_pool2d, x), pool(tf.nn.avg_pool2d, x))
+        mixed = lambda top, mean: as_if(top, (1 - spread) * top + spread * mean)
+        return keras.layers.Lambda(
+            lambda x: mixed(*both(x)), name=layer.name, dtype=getattr(layer, "dtype_policy", None)
+        )
+    leaky = lambda x, y: as_if(y, leak * x + (1 - leak) * y)
+    return with_relu(layer, lambda relu: lambda x: leaky(x, relu(x)))
 
 
 def preprocess(x, *, scale, mean, reverse):

@@ -29,7 +29,7 @@ def caricature(network, image, layer, *, recipe="fourier", precision=None, **opt
 def _run(network, image, layer, objective, recipe, precision, options):
     if isinstance(recipe, str):
         recipe = recipes.for_layer(recipe, network, layer, size=image.shape[0])
-    fast = network.features(layer, precision=precision or networks.fast_precision(network))
+    fast = network.features(layer, precision=precision or networks.fast_precision(network), soft=recipe.soft)
     return optimise.run(network.features(layer), objective, recipe, size=image.shape[0], fast=fast, **options)
 
 

@@ -49,19 +49,20 @@ class Network:
         """Names of all layers that can be cut at, in order."""
         return tuple(self.outputs)
 
-    def features(self, layer, *, precision="float32"):
+    def features(self, layer, *, precision="float32", soft=None):
         """The network cut at `layer`: keras.Model, (B, H, W, 3) in [0, 1] → that layer's output; cached.
-        precision: "float32", or "bfloat16" behind the preprocessing. InputError for an unknown layer, naming near ones.
+        precision: "float32", or "bfloat16" behind the preprocessing; soft: (leak, spread) of `graphs.soften`, None for
+        true gradients. InputError for an unknown layer, naming near ones.
         """
         if layer not in self.outputs:
             raise unknown("layer", layer, dict.fromkeys(self.main + self.layers), hint=f"({self.name})")
-        return _cut(self, layer, precision)
+        return _cut(self, layer, precision, soft)
 
     def classifier(self, *, precision="float32"):
         """The whole network as keras.Model, images → logits; InputError where it has no classes."""
         if not self.classes:
             raise InputError(f"{self.name} has no classifier here; use efficientnet_lite0 for class scores.")
-        return _cut(self, None, precision)
+        return _cut(self, None, precision, None)
 
     def logits(self, image):
         """Unnormalised class scores of one image (H, W, 3) in [0, 1]: float32 (n,)."""
@@ -108,13 +109,14 @@ def probabilities(logits):
 
 
 @functools.lru_cache(maxsize=64)
-def _cut(network, layer, precision):
+def _cut(network, layer, precision, soft):
     if precision not in ("float32", "bfloat16"):
         raise unknown("precision", precision, ("float32", "bfloat16"))
     model = network.model
     if layer is not None:
         model = keras.Model(model.input, network.outputs[layer], name=f"{network.name}_to_{layer}")
-    return model if precision == "float32" else graphs.rebuild(model, graphs.in_bfloat16)[0]
+    model = model if precision == "float32" else graphs.rebuild(model, graphs.in_bfloat16)[0]
+    return graphs.rebuild(model, lambda y: graphs.soften(y, leak=soft[0], spread=soft[1]))[0] if soft else model
 
 
 @functools.cache

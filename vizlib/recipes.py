@@ -16,7 +16,8 @@ class Recipe:
     """How to optimise: on what canvas, under which priors (times the user's strength) and views.
     optimizer: Keras class name and its options; rate, times the schedule's factor: the learning rate; schedule:
     ((until, factor), …) by fraction of steps, or "tail" (1, then straight down to 0 over the last TAIL); views_until:
-    fraction of steps that see random views; rest: clear the optimiser's momentum whenever the rate changes."""
+    fraction of steps that see random views; rest: clear the optimiser's momentum whenever the rate changes; soft:
+    (leak, spread) of the steps' gradients, see `graphs.soften`."""
 
     name: str
     source: str
@@ -29,6 +30,7 @@ class Recipe:
     views_until: float = 1.0
     schedule: tuple | str = ((1.0, 1.0),)
     rest: bool = False
+    soft: tuple | None = None
 
     @property
     def margin(self):
@@ -96,11 +98,12 @@ def fourier(*, mean, size, stride, beta=2.0):
     Adam's epsilon grows to gradients that say nothing, which it would amplify to noise. A short β2 keeps steps long."""
     fine, smooth = 4.0 / stride, 8e-4 * (4.0 / stride) ** -2.1
     bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
+    soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
     priors = smooth * total_variation(beta=beta, unit=V) + 0.1 * smooth * colour_norm(alpha=6, unit=bound, mean=mean)
     adam = ("Adam", (("beta_1", 0.9), ("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
     return Recipe(
         "fourier", "this project", FourierPixels(mean=tuple(mean)), adam,
-        rate=0.035 * fine**0.4, steps=160, schedule="tail", priors=priors,
+        rate=0.035 * fine**0.4, steps=160, schedule="tail", priors=priors, soft=soft,
     )  # fmt: skip
 
 

@@ -208,23 +208,10 @@ def _compiled_logits(network):
 
 @functools.lru_cache(maxsize=8)
 def _guided(network):
-    def make(layer):
-        if not _is_relu(layer):
-            return layer
-        weighted = getattr(layer, "weights", ())
-        relu = layer.activation if weighted else layer
-        guided = {"activation": lambda x: _only_positive(relu(x))}
-        return graphs.copy(layer, **guided) if weighted else keras.layers.Activation(name=layer.name, **guided)
-
-    if not any(map(_is_relu, network.model.operations)):
+    if not any(map(graphs.is_relu, network.model.operations)):
         raise InputError(f"{network.name} has no ReLU, so guided backpropagation is the plain gradient; use gradient.")
+    make = lambda layer: graphs.with_relu(layer, lambda relu: lambda x: _only_positive(relu(x)))
     return replace(network, model=graphs.rebuild(network.model, make)[0])
-
-
-def _is_relu(layer):
-    if isinstance(layer, keras.layers.ReLU):
-        return not (layer.negative_slope or layer.threshold)
-    return getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__).lower() in ("relu", "relu6")
 
 
 @tf.custom_gradient
