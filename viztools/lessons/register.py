@@ -1,0 +1,76 @@
+"""Where checks are entered, and what they share: ask for an answer, compare it, tell a known mistake by its name."""
+
+import numpy as np
+
+from vizlib.backend import tf
+from vizlib.check import NotYet
+
+LESSONS = {}  # name → Lesson
+rng = np.random.default_rng()  # from the system's entropy: no two checks see the same numbers
+
+
+class Lesson:
+    """What to try first, and (title, check) in order."""
+
+    def __init__(self, hint):
+        self.hint, self.checks = hint, []
+
+    def check(self, title):
+        """A decorator that enters a function of the student's functions as the next check."""
+        return lambda function: self.checks.append((title, function)) or function
+
+
+def lesson(name, *, hint):
+    """A new Lesson under a name; hint: one sentence on where to begin."""
+    LESSONS[name] = Lesson(hint)
+    return LESSONS[name]
+
+
+def tensor(values):
+    """Values as TensorFlow's float32, as students' functions get them."""
+    return tf.constant(np.asarray(values), tf.float32)
+
+
+def numbers(found, shape, what):
+    """A student's answer as float64 of this shape; NotYet for nothing, for another shape, or for what is not finite."""
+    if found is None:
+        raise NotYet(f"{what} came back as nothing. Try: end your function with return.")
+    try:
+        array = np.asarray(found, float)
+    except (TypeError, ValueError):
+        raise NotYet(f"{what} is no array of numbers but {type(found).__name__}. Try: print it in a cell.") from None
+    if array.shape != tuple(shape):
+        raise NotYet(f"{what} has shape {array.shape}, wanted is {tuple(shape)}. Try: read what the text under the "
+                     "function's name says it returns.")  # fmt: skip
+    if not np.isfinite(array).all():
+        raise NotYet(f"{what} is not finite everywhere. Try: look for an overflow or a division by zero.")
+    return array
+
+
+def close(a, b, tolerance=1e-3):
+    """Whether two arrays are equal but for this share of the second's largest value."""
+    return bool(np.shape(a) == np.shape(b) and np.max(np.abs(a - b)) <= tolerance * (np.max(np.abs(b)) + 1e-9))
+
+
+def compare(found, truth, mistakes=(), *, otherwise, tolerance=1e-3):
+    """NotYet unless found equals truth: with the sentence of the mistake that gives just what was found, if one does.
+    mistakes: {sentence: array}; otherwise: the sentence where none fits."""
+    if close(found, truth, tolerance):
+        return
+    for sentence, array in dict(mistakes).items():
+        if close(found, np.asarray(array, float), tolerance):
+            raise NotYet(sentence)
+    raise NotYet(otherwise)
+
+
+def gradient(function, x, what):
+    """∂Σ function(x) / ∂x by TensorFlow; NotYet where it cannot follow the student's code."""
+    x = tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = function(x)
+        total = tf.reduce_sum(value) if tf.is_tensor(value) else None
+    slope = None if total is None else tape.gradient(total, x)
+    if slope is None:
+        raise NotYet(f"the gradient of {what} is lost. Try: use tf functions and plain + - * / only, no NumPy.")
+    return numbers(slope, x.shape, f"the gradient of {what}")
