@@ -20,7 +20,7 @@ LIMIT = 15.0  # seconds
 
 
 class NotYet(InputError):
-    """What is still wrong in an exercise and what to try; it makes a notebook's cell fail, without a traceback."""
+    """What is still wrong in an exercise and what to try; makes a notebook's cell fail, without a traceback."""
 
     def _render_traceback_(self):
         return [f"\033[31m✗ not yet\033[0m: {self}"]
@@ -33,7 +33,7 @@ def exercise(name, *functions, limit=LIMIT):
     lessons = importlib.import_module("viztools.lessons").LESSONS
     if name not in lessons:
         raise unknown("exercise", name, lessons)
-    found = [f"it took more than {limit:g} s. Try: look for a loop that does not end, or does too much."]
+    found = [f"it took more than {limit:g} s; look for a loop that does not end, or does too much."]
     # a thread, because it can be given up on every system, and in a kernel that another thread serves
     worker = threading.Thread(target=_examine, args=(lessons[name], functions, found), daemon=True)
     worker.start()
@@ -46,7 +46,7 @@ def exercise(name, *functions, limit=LIMIT):
 
 
 def _examine(lesson, functions, found):
-    """Put what is wrong first, as a sentence, or nothing where all is right; a check that never ends leaves it alone."""
+    """Put what is wrong first, as a sentence, or nothing where all is right; what never ends changes nothing."""
     for number, (title, check) in enumerate(lesson.checks, 1):
         try:
             check(*functions)
@@ -54,10 +54,10 @@ def _examine(lesson, functions, found):
             found[0] = f"check {number} of {len(lesson.checks)}, {title}: {wrong}"
             return
         except NotImplementedError:
-            found[0] = f"nothing is written yet. Try: {lesson.hint}"
+            found[0] = f"nothing is written yet; a hint: {lesson.hint}"
             return
         except (Exception, SystemExit) as error:
-            found[0] = f"check {number}, {title}: {_stopped(error, functions)} Try: call it yourself, in a new cell."
+            found[0] = f"check {number}, {title}: {_stopped(error, functions)} Call it yourself, in a new cell."
             return
     found[0] = ""
 

@@ -2,5 +2,7 @@
 
 From the ground up (a module imports only from those above it, and from vizlib):
 
-commands     `python -m vizlib …`: doctor, finetune
+lessons      the mathematics that exercises are held against
+exercises    students' notebooks from the solved ones
+commands     `python -m vizlib …`: doctor, finetune, exercises
 """

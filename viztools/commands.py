@@ -66,6 +66,13 @@ def finetune(given):
     print(f"{given.out}.json: {accuracy:.2%} of the {held} held out are right; {data.classes}: {confusion.tolist()}")
 
 
+def exercises(given):
+    """Write the students' notebooks from the solved ones; print their paths."""
+    from viztools.exercises import generate
+
+    print(*generate(given.solutions, given.out), sep="\n")
+
+
 def main(arguments=None):
     """Run one sub-command; gives its exit status."""
     parser = argparse.ArgumentParser(prog="python -m vizlib", description="Visualizing CNNs")
@@ -80,6 +87,10 @@ def main(arguments=None):
     tune.add_argument("--epochs", nargs=2, default=(3, 12), metavar=("HEAD", "ALL"), help="at most")
     tune.add_argument("--size", type=int, help="px, by default the network's own")
     tune.add_argument("--seed", type=int, default=0)
+    class_ = commands.add_parser("exercises", help="write the students' notebooks from the solved ones")
+    class_.set_defaults(run=exercises)
+    class_.add_argument("--solutions", default="notebooks/solutions", help="folder of the solved notebooks")
+    class_.add_argument("--out", default="notebooks/exercises", help="folder to write to")
     options = parser.parse_args(arguments)
     try:
         return min(options.run(options) or 0, 1)

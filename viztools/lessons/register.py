@@ -10,20 +10,15 @@ rng = np.random.default_rng()  # from the system's entropy: no two checks see th
 
 
 class Lesson:
-    """What to try first, and (title, check) in order."""
+    """An exercise by its name: a hint, one sentence on where to begin, and (title, check) in order."""
 
-    def __init__(self, hint):
+    def __init__(self, name, *, hint):
         self.hint, self.checks = hint, []
+        LESSONS[name] = self
 
     def check(self, title):
         """A decorator that enters a function of the student's functions as the next check."""
         return lambda function: self.checks.append((title, function)) or function
-
-
-def lesson(name, *, hint):
-    """A new Lesson under a name; hint: one sentence on where to begin."""
-    LESSONS[name] = Lesson(hint)
-    return LESSONS[name]
 
 
 def tensor(values):
@@ -34,16 +29,16 @@ def tensor(values):
 def numbers(found, shape, what):
     """A student's answer as float64 of this shape; NotYet for nothing, for another shape, or for what is not finite."""
     if found is None:
-        raise NotYet(f"{what} came back as nothing. Try: end your function with return.")
+        raise NotYet(f"{what} came back as nothing; end your function with return.")
     try:
         array = np.asarray(found, float)
     except (TypeError, ValueError):
-        raise NotYet(f"{what} is no array of numbers but {type(found).__name__}. Try: print it in a cell.") from None
+        raise NotYet(f"{what} is no array of numbers but {type(found).__name__}; print it in a cell.") from None
     if array.shape != tuple(shape):
-        raise NotYet(f"{what} has shape {array.shape}, wanted is {tuple(shape)}. Try: read what the text under the "
-                     "function's name says it returns.")  # fmt: skip
+        asked = f"{what} has shape {array.shape}, wanted is {tuple(shape)}"
+        raise NotYet(f"{asked}; read again what the text in the function says it returns.")
     if not np.isfinite(array).all():
-        raise NotYet(f"{what} is not finite everywhere. Try: look for an overflow or a division by zero.")
+        raise NotYet(f"{what} is not finite everywhere; look for an overflow or a division by zero.")
     return array
 
 
@@ -52,12 +47,12 @@ def close(a, b, tolerance=1e-3):
     return bool(np.shape(a) == np.shape(b) and np.max(np.abs(a - b)) <= tolerance * (np.max(np.abs(b)) + 1e-9))
 
 
-def compare(found, truth, mistakes=(), *, otherwise, tolerance=1e-3):
+def compare(found, truth, mistakes, otherwise, *, tolerance=1e-3):
     """NotYet unless found equals truth: with the sentence of the mistake that gives just what was found, if one does.
     mistakes: {sentence: array}; otherwise: the sentence where none fits."""
     if close(found, truth, tolerance):
         return
-    for sentence, array in dict(mistakes).items():
+    for sentence, array in mistakes.items():
         if close(found, np.asarray(array, float), tolerance):
             raise NotYet(sentence)
     raise NotYet(otherwise)
@@ -72,5 +67,5 @@ def gradient(function, x, what):
         total = tf.reduce_sum(value) if tf.is_tensor(value) else None
     slope = None if total is None else tape.gradient(total, x)
     if slope is None:
-        raise NotYet(f"the gradient of {what} is lost. Try: use tf functions and plain + - * / only, no NumPy.")
+        raise NotYet(f"the gradient of {what} is lost; use tf functions and plain + - * / only, no NumPy.")
     return numbers(slope, x.shape, f"the gradient of {what}")
