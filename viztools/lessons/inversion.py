@@ -103,7 +103,7 @@ def _differences(x, wrap=False):
 
 @e08.check("random image")
 def _(variation, slope):
-    for beta in (2.0, 1.0, float(rng.uniform(1.2, 1.8))):
+    for beta in (2.0, float(rng.uniform(1.2, 1.8)), 1.0):
         x = rng.normal(size=(6, 7, 3))
         length, wrapped = (np.hypot(*_differences(x, wrap)) for wrap in (False, True))
         across, down = (np.sum(np.abs(d) ** beta) for d in _differences(x))
@@ -160,8 +160,8 @@ e09 = Lesson("e09", hint="draw two cells of a layer and what they see; then go f
 def _footprint(layers, cells):
     """How many places of a line of inputs reach a run of cells, found by following every connection."""
     seen = {*range(cells)}
-    for kernel, stride in reversed(layers):
-        seen = {cell * stride + k for cell in seen for k in range(kernel)}
+    for width, apart in layers[::-1]:
+        seen = {cell * apart + k for cell in seen for k in range(width)}
     return len(seen)
 
 
@@ -189,7 +189,7 @@ def _(answer):
 @e09.check("deep stacks")
 def _(answer):
     for depth in (2, 3, 5):
-        layers, cells = [(4, 3), *_stack(depth - 1)], int(rng.integers(1, 5))  # so that the order matters
+        layers, cells = [(4, 3), *_stack(depth - 1)], int(rng.integers(1, 4))  # so that the order matters
         kernels, strides = np.transpose(layers)
         own = 1 + np.sum((kernels - 1) * np.cumprod(strides)) + (cells - 1) * np.prod(strides)
         known = {
