@@ -189,7 +189,7 @@ def _(answer):
 @e09.check("deep stacks")
 def _(answer):
     for depth in (2, 3, 5):
-        layers, cells = [(4, 3), *_stack(depth - 1)], int(rng.integers(1, 4))  # so that the order matters
+        layers, cells = [(4, 3), *_stack(depth - 1)], int(rng.choice((1, 3)))  # so that no two mistakes agree
         kernels, strides = np.transpose(layers)
         own = 1 + np.sum((kernels - 1) * np.cumprod(strides)) + (cells - 1) * np.prod(strides)
         known = {
