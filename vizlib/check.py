@@ -72,7 +72,7 @@ def _stopped(error, functions):
 def show(rows, *, alt, **options):
     """Display images (list of lists, as for plots.image_grid, whose options it takes) as one picture with alt text."""
     figure, stream = plots.image_grid(rows, **options)[0, 0].figure, io.BytesIO()
-    figure.savefig(stream, format="jpeg", dpi=100, pil_kwargs={"quality": 75})
+    figure.savefig(stream, format="jpeg", dpi=100, bbox_inches="tight", pil_kwargs={"quality": 75})
     plt.close(figure)  # or it would be shown a second time, without alt text
     source = base64.b64encode(stream.getvalue()).decode()
     display(HTML(f'<img alt="{html.escape(alt)}" src="data:image/jpeg;base64,{source}">'))
