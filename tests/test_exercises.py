@@ -69,6 +69,18 @@ def test_form(name):
     assert grading[f"{name}-check"].locked and grading[f"{name}-check"].points == 5
 
 
+def test_the_guide_tells_each_exercises_minutes_and_its_cost():
+    guide = (EXERCISES["e01"].parent / "README.md").read_text()
+    rows = re.findall(
+        r"^\| \[\d+\. .*?\]\((e\d\d)\w+\.ipynb\) \| (\d+) \| ([\d.]+) \| (\d+) \| \S.{20,} \|$", guide, re.M
+    )
+    assert [row[0] for row in rows] == list(SOLUTIONS)
+    for name, minutes, seconds, megabytes in rows:
+        assert f"about {minutes} minutes" in read(EXERCISES[name])[f"{name}-title"].source
+        assert float(seconds) <= 15 and int(megabytes) < 1500
+    assert len(re.findall(r"^\| [\w ,]+ \| [^|]+ \|$", guide.split("## Words")[1], re.M)) >= 12
+
+
 @each
 def test_every_picture_has_alt_text_and_every_solution_is_stored_green(name):
     cells = read(SOLUTIONS[name])
@@ -433,8 +445,9 @@ def test_solved_cells_must_be_marked():
 
 def test_nothing_gives_the_solutions_away():
     folder = EXERCISES["e01"].parent
-    told = [p.read_text() for p in (*folder.rglob("*.*"), *(ROOT / "viztools").rglob("*.py"), ROOT / "vizlib/check.py")]
-    assert not [text for text in told[: len(EXERCISES)] if re.search(r"solutions?/|BEGIN SOLUTION", text)]
+    handed_out = [p.read_text() for p in folder.rglob("*.*")]
+    assert not [text for text in handed_out if re.search(r"solutions?/|\.\./|BEGIN SOLUTION", text)]
+    told = handed_out + [p.read_text() for p in (*(ROOT / "viztools").rglob("*.py"), ROOT / "vizlib/check.py")]
     for name, path in SOLUTIONS.items():
         cells = read(path)
         body = re.findall(r"### BEGIN SOLUTION\n(.*?)### END", cells[f"{name}-solution"].source, re.S)
@@ -453,3 +466,13 @@ def test_unsolved_it_runs_to_the_check_and_fails_there_with_the_hint(name):
     assert [c.id for c in failed] == [f"{name}-check"]
     (output,) = failed[0].outputs
     assert len(output.traceback) == 1 and lessons.LESSONS[name].hint in output.traceback[0]
+
+
+def test_pictures_are_shown_once_with_their_alt_text_escaped(monkeypatch):
+    shown = []
+    monkeypatch.setattr(check, "display", lambda page: shown.append(page.data))
+    before = check.plt.get_fignums()
+    check.show([[np.zeros((8, 8, 3))]], alt='a "black" square <8 px>', titles=["x"])
+    (page,) = shown
+    assert page.startswith('<img alt="a &quot;black&quot; square &lt;8 px&gt;" src="data:image/jpeg;base64,')
+    assert check.plt.get_fignums() == before

@@ -130,6 +130,8 @@ from vizlib import files, images, networks
 assert "site" in images.__file__ and "site" in str(files.data_path())
 assert networks.load("efficientnet_lite0").top(images.load("coffee", size=224))[0][0] == "espresso"
 assert networks.load("vgg16").layers
+from viztools.lessons import LESSONS
+assert len(LESSONS) >= 8
 print(seconds)
 """
     result = python_in(installed, code)
