@@ -44,18 +44,17 @@ def numbers(found, shape, what):
 
 def close(a, b, tolerance=1e-3):
     """Whether two arrays are equal but for this share of the second's largest value."""
-    return bool(np.shape(a) == np.shape(b) and np.max(np.abs(a - b)) <= tolerance * (np.max(np.abs(b)) + 1e-9))
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    return a.shape == b.shape and bool(np.abs(a - b).max() <= tolerance * (np.abs(b).max() + 1e-9))
 
 
 def compare(found, truth, mistakes, otherwise, *, tolerance=1e-3):
-    """NotYet unless found equals truth: with the sentence of the mistake that gives just what was found, if one does.
+    """NotYet unless found equals truth: with the sentence of the mistake that gives what was found, if one does.
     mistakes: {sentence: array}; otherwise: the sentence where none fits."""
     if close(found, truth, tolerance):
         return
-    for sentence, array in mistakes.items():
-        if close(found, np.asarray(array, float), tolerance):
-            raise NotYet(sentence)
-    raise NotYet(otherwise)
+    fits = {s: np.abs(found - np.asarray(a)).max() for s, a in mistakes.items() if close(found, a, tolerance)}
+    raise NotYet(min(fits, key=fits.get, default=otherwise))
 
 
 def gradient(function, x, what):

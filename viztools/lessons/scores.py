@@ -160,28 +160,28 @@ def _windows(saliency, side):
     return [np.array(np.unravel_index(k, sums.shape), float) for k in (sums.argmax(), sums.argmin())]
 
 
-@e05.check("a bright patch")
+@e05.check("bright patches")
 def _(answer):
-    side, top, left = (int(rng.integers(*span)) for span in ((3, 6), (1, 5), (8, 14)))
-    saliency = rng.uniform(0, 0.5, (15, 22))
-    saliency[top : top + side, left : left + side] += 1
-    saliency[14, 0] = 4.0  # the brightest pixel lies elsewhere
-    best, worst = _windows(saliency, side)
-    known = {
-        "row and column are swapped; rows come first.": best[::-1],
-        "this is the brightest pixel, not the brightest window; sum over each window.": (14, 0),
-        "this is the window's middle; return its upper left corner.": best + side // 2,
-        "this is the window's last corner; return its upper left corner.": best + side - 1,
-        "this is the darkest window; turn the comparison round.": worst,
-    }
-    otherwise = "another window has a larger sum; try a small map that you can add up by hand."
-    compare(_place(answer, saliency, side), best, known, otherwise, tolerance=1e-6)
+    for side in (3, 4, 5):
+        top, left, saliency = int(rng.integers(1, 20)), int(rng.integers(30, 54)), rng.uniform(0, 0.5, (30, 60))
+        saliency[top : top + side, left : left + side] += 1
+        saliency[29, 0] = 2.5  # the brightest pixel lies elsewhere
+        best, worst = _windows(saliency, side)
+        known = {
+            "row and column are swapped; rows come first.": best[::-1],
+            "this is the brightest pixel, not the brightest window; sum over each window.": (29, 0),
+            "this is the window's middle; return its upper left corner.": best + side // 2,
+            "this is the window's last corner; return its upper left corner.": best + side - 1,
+            "this is the darkest window; turn the comparison round.": worst,
+        }
+        otherwise = "another window has a larger sum; try a small map that you can add up by hand."
+        compare(_place(answer, saliency, side), best, known, otherwise, tolerance=1e-6)
 
 
 @e05.check("windows at the border")
 def _(answer):
     for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
-        saliency = rng.uniform(0, 0.1, (9, 12))
+        saliency = rng.uniform(0, 0.1, rng.integers(9, 20, 2))
         saliency[corner] = saliency[np.where(corner[0], -2, 1), np.where(corner[1], -2, 1)] = 5.0
         otherwise = "a patch in a corner is missed; in how many places does a window of 2 fit into a row of 3?"
         compare(_place(answer, saliency, 2), _windows(saliency, 2)[0], {}, otherwise, tolerance=1e-6)
