@@ -57,8 +57,9 @@ test: $(READY)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest --durations=8
-	@echo "Now both notebooks at their defaults, their outputs compared with the stored ones (some minutes) …"
-	@$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 -p no:cacheprovider notebooks
+	@echo "Now both notebooks at their defaults and the solved exercises, outputs compared with the stored ones (some minutes) …"
+	@$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 -p no:cacheprovider \
+		--ignore=notebooks/exercises notebooks
 
 slow: $(READY)
 	@$(BIN)/python -m pytest -m slow --durations=8 || test $$? -eq 5 # 5: no test is marked slow

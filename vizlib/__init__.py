@@ -20,6 +20,7 @@ saliency     which pixels a score depends on
 training     fine-tuning on photographs
 segment      from a saliency map to a mask and a box
 plots        arrays in, matplotlib axes out
+check        exercises held against mathematics
 widgets      panels with sliders, a live picture and a Stop
 runs         what a notebook's run leaves behind
 """

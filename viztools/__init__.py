@@ -8,5 +8,7 @@ kernel       the process that executes points in a warm kernel
 execute      one point in such a process, under limits of time and memory
 sweep        many points, each once, here or on a Dask cluster
 gallery      a sweep as a table and as a page
+lessons      the mathematics that exercises are held against
+exercises    students' notebooks from the solved ones
 commands     `python -m vizlib …`
 """

@@ -136,6 +136,13 @@ def table(given):
     print(f"wrote {gallery.write_table(given.folder, given.out)}")
 
 
+def exercises(given):
+    """Write the students' notebooks from the solved ones; print their paths."""
+    from viztools.exercises import generate
+
+    print(*generate(given.solutions, given.out), sep="\n")
+
+
 def _arguments():
     """The parser: every sub-command with its options."""
     parser = argparse.ArgumentParser(prog="python -m vizlib", description="Visualizing CNNs")
@@ -177,6 +184,9 @@ def _arguments():
     add = command(table, "the numbers of a sweep as CSV or Parquet")
     add("folder")
     add("--out", help="a .csv or .parquet file, by default table.csv in the folder")
+    add = command(exercises, "write the students' notebooks from the solved ones")
+    add("--solutions", default="notebooks/solutions", help="folder of the solved notebooks")
+    add("--out", default="notebooks/exercises", help="folder to write to")
     return parser
 
 
