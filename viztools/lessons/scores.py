@@ -124,6 +124,7 @@ def _fooled(answer, score, image, epsilon, steps):
 @e04.check("linear score")
 def _(answer):
     x, most, steps = rng.uniform(0, 1, (6, 7, 3)).astype(np.float32), float(rng.uniform(0.05, 0.1)), 7
+    x[0], x[1] = 0.0, 1.0  # so that some values always want to leave the range
     w = rng.normal(size=x.shape) * rng.uniform(0.5, 2)
     sign, far, fit = np.sign(w), steps * most / 4, lambda z: np.clip(z, 0, 1)
     known = {
