@@ -25,4 +25,4 @@ widgets      panels with sliders, a live picture and a Stop
 runs         what a notebook's run leaves behind
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
