@@ -8,18 +8,21 @@ block4_conv2, 0.25 at block5_conv1. Each photograph and layer takes about half a
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from vizlib import images, inversion, metrics, networks, optimise
+from vizlib import images, inversion, metrics, networks, optimise, recipes
 
 LAYERS = [f"block{b}_conv{c}" for b in (3, 4, 5) for c in (1, 2, 3)]
 
 
 def measure(network, judge, photo, layer, options):
     """One inversion: (error, SSIM, colour shift, rank of the original's class, whether it is in the top five, s)."""
-    last = optimise.last(inversion.invert(network, photo, layer, every=options.iterations, recipe=options.recipe,
+    recipe = recipes.for_layer(options.recipe, network, layer, size=options.size)
+    recipe = replace(recipe, soft=None) if options.true_gradients else recipe
+    last = optimise.last(inversion.invert(network, photo, layer, every=options.iterations, recipe=recipe,
                                           steps=options.iterations))  # fmt: skip
     said = np.argmax(judge.logits(images.resize(photo, judge.size)))
     rank = metrics.class_rank(judge.logits(images.resize(last.image, judge.size)), said)
@@ -36,12 +39,14 @@ def main():
     parser.add_argument("--iterations", type=int, default=160)
     parser.add_argument("--recipe", default="fourier")
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--true-gradients", action="store_true", help="instead of the recipe's softened ones")
     options = parser.parse_args()
     files = sorted(options.folder.iterdir()) if options.folder else list(images.samples())
     files = files[:: max(1, len(files) // options.photographs)][: options.photographs]
     network, judge = networks.load("vgg16"), networks.load("efficientnet_lite0")
     photographs = [images.load(f, size=options.size) for f in files]
-    print(f"{len(photographs)} photographs, {options.size} px, {options.iterations} steps, {options.recipe}")
+    print(f"{len(photographs)} photographs, {options.size} px, {options.iterations} steps, {options.recipe}"
+          f"{', true gradients' if options.true_gradients else ''}")  # fmt: skip
     print("layer          error (median, max)   SSIM  colour  top-1  top-5  s")
     for layer in options.layers:
         rows = np.array([measure(network, judge, p, layer, options) for p in photographs], float)
