@@ -566,6 +566,11 @@ def test_the_recipe_for_array_jobs_as_it_is_documented(tmp_path, notebook):
     (code,) = [part for part in text.split('"') if part.startswith("import sys; from viztools")]
     code = code.replace("\\\n", "").replace("sweep.yaml", str(file)).replace("'results'", repr(str(tmp_path / "out")))
     subprocess.run([sys.executable, "-c", code, "1"], check=True, cwd=ROOT)
+    written(tmp_path, list=[{"mode": "raise"}])
+    result = subprocess.run([sys.executable, "-c", code, "0"], check=False, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1 and "number is wrong" in result.stderr
+    (tmp_path / "journal").write_text("2\n")
+    file = written(tmp_path, grid={"number": [1, 2, 3]})
     assert begun(tmp_path) == {2: 1} and not (tmp_path / "out/ledger.jsonl").exists()
     found = sweep.run(points.read(file, out=tmp_path / "out"), tmp_path / "out", sweep.local)
     assert begun(tmp_path) == {1: 1, 2: 1, 3: 1} and records.ledger(tmp_path / "out") == found
