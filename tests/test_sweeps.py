@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -208,7 +209,9 @@ def test_a_failure_is_one_line_and_only_the_machines_faults_are_tried_again(
     assert again["status"] == "failed"
 
 
-@pytest.mark.parametrize("mode", ["killed once", "runner killed once", "hang once"])
+@pytest.mark.parametrize(
+    "mode", ["killed once", "runner killed once", pytest.param("hang once", marks=pytest.mark.slow)]
+)
 def test_what_died_or_hung_is_done_at_the_second_try(tmp_path, notebook, mode):
     found, folder = executed(tmp_path, notebook, mode, retries=1, timeout=9 if "hang" in mode else 60)
     assert found["status"] == "done" and begun(tmp_path) == {0: 2} and (folder / "toy.ipynb").exists()
@@ -229,6 +232,7 @@ def test_points_share_a_kernel_but_no_variable(tmp_path, notebook):
     assert len(set(kernels[:3])) == 1 and kernels[3] != kernels[0], "a new kernel after three points"
 
 
+@pytest.mark.slow
 def test_a_runner_stays_small_and_a_changed_network_gets_a_new_kernel(tmp_path, notebook):
     runner, opened, kernels = None, [], []
     for number in range(14):
@@ -372,7 +376,7 @@ def test_ctrl_c_ends_long_points_at_once_and_begins_no_other(tmp_path, notebook)
     assert time.monotonic() - stopped < 10 and len(begun(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("cause", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("cause", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_sweep_that_was_killed_or_stopped_goes_on(tmp_path, notebook, cause):
     file = written(tmp_path, parameters={"mode": "slow"}, grid={"number": list(range(6))})
     process = start(file, tmp_path / "out", "--workers", "2")
@@ -531,6 +535,25 @@ def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path, notebook, monkeyp
 
 
 SMALL = {"size": 64, "iterations": 20, "sections": "layers", "layer": "block3_conv1"}
+
+
+@pytest.mark.slow
+def test_a_killed_inversion_goes_on_where_it_was(tmp_path):
+    given = SMALL | {"iterations": 400, "seed": 5}
+    whole = points.point(INVERSION, given, out=tmp_path / "whole")
+    killed = points.point(INVERSION, given, out=tmp_path / "killed")
+    assert execute.point(whole, threads=1)["status"] == "done"
+    worker = threading.Thread(target=lambda: execute.point(killed, threads=1, retries=1))
+    worker.start()
+    unfinished = Path(killed["folder"]) / "unfinished"
+    until(lambda: any(unfinished.glob("*.npz")))
+    time.sleep(2)
+    for process in psutil.Process().children(recursive=True):
+        if "ipykernel_launcher" in process.cmdline():
+            process.kill()
+    worker.join()
+    one, other = (images.load(Path(p["folder"]) / "block3_conv1.png") for p in (whole, killed))
+    assert records.read(killed["folder"])["status"] == "done" and (one == other).all()
 
 
 def test_warm_and_cold_kernels_give_the_same_picture(tmp_path):
