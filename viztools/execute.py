@@ -76,8 +76,11 @@ class Runner:
 
     def end(self):
         """Kill the process and its kernel, which has a session of its own."""
+        below = []
         with contextlib.suppress(psutil.Error):
-            for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+            below = psutil.Process(self.process.pid).children(recursive=True)
+        for process in [*below, self.process]:
+            with contextlib.suppress(psutil.Error):  # it may be gone by now
                 process.kill()
         self.process.wait()
 
