@@ -98,7 +98,7 @@ def page(request, tmp_path_factory):
                 opened.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
                 opened.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=60_000)
                 run_all_cells(opened)
-            opened.locator(".vz-status").first.wait_for(timeout=120_000)
+            opened.locator(".vz-status").first.wait_for(timeout=300_000)  # on a busy machine
             opened.kind = request.param.__name__
             yield opened
             browser.close()
