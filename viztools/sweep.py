@@ -17,7 +17,7 @@ from vizlib.errors import InputError
 from viztools import execute, records
 from viztools.points import measured
 
-NEED = 2.0  # GiB that a notebook takes at its defaults, measured (README)
+NEED = 2.3  # GiB that a notebook takes at its defaults, measured (README)
 WAIT = 60.0  # seconds that a lost scheduler may take to come back
 
 
@@ -55,16 +55,17 @@ def cluster(points, *, address, workers=None, threads=None, **options):
 
     call = functools.partial(execute.point, threads=threads or 1, retries=0, **options)
     left = {p["id"]: p for p in points}
-    begun = time.monotonic()
+    lost = time.monotonic()  # since when no scheduler answers; None while one does
     while left:
         try:
-            with distributed.Client(address, timeout=WAIT if time.monotonic() - begun < WAIT else 5) as client:
+            with distributed.Client(address, timeout=WAIT) as client:
+                lost = None
                 for found in _gathered(client, call, left):
-                    begun = time.monotonic()
                     left.pop(found["id"])
                     yield found
         except (OSError, ValueError, distributed.client.CancelledError, ConnectionError) as error:
-            if time.monotonic() - begun > WAIT or isinstance(error, ValueError):
+            lost = lost or time.monotonic()
+            if time.monotonic() - lost >= WAIT or isinstance(error, ValueError):
                 raise InputError(f"No Dask scheduler answers at {address} ({' '.join(str(error).split())[:100]}); "
                                  "start one, and call again: what is finished is kept.") from None  # fmt: skip
             time.sleep(1)
