@@ -520,13 +520,13 @@ def test_a_cluster_outlives_a_killed_worker_and_a_scheduler_started_anew(tmp_pat
     cluster.kill(worker)
     until(lambda: len(ended()) >= 6)
     cluster.kill(scheduler)
-    before = ended()
+    before = {number: begun(tmp_path)[number] for number in ended()}  # 2 for the one that the killed worker had
     time.sleep(1)
     cluster.scheduler(), cluster.worker(), cluster.worker()
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0 and "14 of 14 points are done" in said, said[-500:]
     assert sorted(ended()) == list(range(14))
-    assert all(begun(tmp_path)[number] == 1 for number in before), "nothing finished is run twice"
+    assert before.items() <= begun(tmp_path).items(), "nothing finished is run twice"
     assert max(begun(tmp_path).values()) <= 3
 
 
