@@ -254,6 +254,14 @@ def test_the_rungs_of_ours_add_to_the_papers_what_they_say():
     assert fourth.views == (canvas.Distort(),) and fourth.steps == 256
 
 
+def test_our_inversions_rate_falls_straight_to_zero_and_the_spectrum_ladders_over_its_last_part():
+    ours, spectrum = recipes.fourier(mean=MEAN, size=16, stride=8), recipes.maco2023(mean=MEAN, size=16)
+    np.testing.assert_allclose(np.diff(ours.rates(50), 2), 0, atol=1e-8)
+    assert np.isclose(ours.rates(50)[-1], ours.rate / 100) and np.isclose(ours.rates(50)[0], 0.99 * ours.rate)
+    rates = spectrum.rates(50) / spectrum.rate
+    assert (rates[:30] == 1).all() and np.isclose(rates[40], 9.5 / 20), "the last 0.4 of 50 steps"
+
+
 def test_forgetful_adagrad_is_the_papers_rule():
     import keras
 

@@ -88,16 +88,24 @@ def soften(layer, *, leak, spread):
     """A copy of a layer that gives the same, and whose gradient finds ways where the true one is zero (ours).
     leak: the share that passes a closed ReLU; spread: the share of a max-pooling's that goes to all cells of a window
     alike, not to its largest: which cell that is, noise decides at the start, and descent seldom changes it."""
-    as_if = lambda value, guide: tf.stop_gradient(value) + (guide - tf.stop_gradient(guide))
     if isinstance(layer, keras.layers.MaxPooling2D):
-        pool = lambda kind, x: kind(x, layer.pool_size, layer.strides, layer.padding.upper())
-        both = lambda x: (pool(tf.nn.max_pool2d, x), pool(tf.nn.avg_pool2d, x))
-        mixed = lambda top, mean: as_if(top, (1 - spread) * top + spread * mean)
-        return keras.layers.Lambda(
-            lambda x: mixed(*both(x)), name=layer.name, dtype=getattr(layer, "dtype_policy", None)
-        )
-    leaky = lambda x, y: as_if(y, leak * x + (1 - leak) * y)
-    return with_relu(layer, lambda relu: lambda x: leaky(x, relu(x)))
+        return keras.layers.Lambda(_shared(layer, spread), name=layer.name, dtype=layer.dtype_policy)
+    return with_relu(layer, lambda relu: _leaky(relu, leak))
+
+
+def _leaky(relu, leak):
+    top = float(relu(tf.constant(1e4)))  # a ReLU6 is closed there, too
+    inside = lambda y: y if top > 1e3 else tf.where(y < top, y, -y)
+    # as it asks for the output alone, convolution, bias and ReLU stay one operation
+    back = lambda y: lambda dy: tf.raw_ops.LeakyReluGrad(gradients=dy, features=inside(y), alpha=leak)
+    return tf.custom_gradient(lambda x: (y := relu(x), back(y)))
+
+
+def _shared(layer, spread):
+    window = {"ksize": (1, *layer.pool_size, 1), "strides": (1, *layer.strides, 1), "padding": layer.padding.upper()}
+    top = lambda dy, x, y: tf.raw_ops.MaxPoolGrad(orig_input=x, orig_output=y, grad=(1 - spread) * dy, **window)
+    mean = lambda dy, x: tf.raw_ops.AvgPoolGrad(orig_input_shape=tf.shape(x), grad=spread * dy, **window)
+    return tf.custom_gradient(lambda x: (y := tf.nn.max_pool2d(x, **window), lambda dy: top(dy, x, y) + mean(dy, x)))
 
 
 def preprocess(x, *, scale, mean, reverse):

@@ -52,8 +52,7 @@ class Network:
     def features(self, layer, *, precision="float32", soft=None):
         """The network cut at `layer`: keras.Model, (B, H, W, 3) in [0, 1] → that layer's output; cached.
         precision: "float32", or "bfloat16" behind the preprocessing; soft: (leak, spread) of `graphs.soften`, None for
-        true gradients. InputError for an unknown layer, naming near ones.
-        """
+        true gradients. InputError for an unknown layer, naming near ones."""
         if layer not in self.outputs:
             raise unknown("layer", layer, dict.fromkeys(self.main + self.layers), hint=f"({self.name})")
         return _cut(self, layer, precision, soft)

@@ -15,9 +15,9 @@ from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_vari
 class Recipe:
     """How to optimise: on what canvas, under which priors (times the user's strength) and views.
     optimizer: Keras class name and its options; rate, times the schedule's factor: the learning rate; schedule:
-    ((until, factor), …) by fraction of steps, or "tail" (1, then straight down to 0 over the last TAIL); views_until:
-    fraction of steps that see random views; rest: clear the optimiser's momentum whenever the rate changes; soft:
-    (leak, spread) of the steps' gradients, see `graphs.soften`."""
+    ((until, factor), …) by fraction of steps, or the fraction at the end over which it falls straight to 0;
+    views_until: fraction of steps that see random views; rest: clear the optimiser's momentum whenever the rate
+    changes; soft: (leak, spread) of the steps' gradients, see `graphs.soften`."""
 
     name: str
     source: str
@@ -28,7 +28,7 @@ class Recipe:
     priors: Objective = Objective()
     views: tuple = ()
     views_until: float = 1.0
-    schedule: tuple | str = ((1.0, 1.0),)
+    schedule: tuple | float = ((1.0, 1.0),)
     rest: bool = False
     soft: tuple | None = None
 
@@ -40,8 +40,8 @@ class Recipe:
     def rates(self, steps):
         """Learning rate of each step: float32 (steps,)."""
         t = (np.arange(steps) + 0.5) / steps
-        if self.schedule == "tail":
-            return np.float32(self.rate * np.minimum(1.0, (1 - t) / TAIL))
+        if isinstance(self.schedule, float):
+            return np.float32(self.rate * np.minimum(1.0, (1 - t) / self.schedule))
         untils, factors = zip(*self.schedule, strict=True)
         return np.float32(self.rate * np.array(factors)[np.searchsorted(untils, t)])
 
@@ -56,7 +56,6 @@ class Recipe:
 
 
 ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
-TAIL = 0.4
 # mv2015: σ = 27098.1 for 227 × 227 × 3 values, so 68.9 a value; x/σ has unit norm
 RMS_2015 = 27098.1 / np.sqrt(227 * 227 * 3)
 CALM = 0.3
@@ -96,14 +95,13 @@ def fourier(*, mean, size, stride, beta=2.0):
     """Ours: inversion on an unbounded Fourier canvas, without jitter; every constant was tuned on photographs.
     The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
     Adam's epsilon grows to gradients that say nothing, which it would amplify to noise. A short β2 keeps steps long."""
-    fine, smooth = 4.0 / stride, 8e-4 * (4.0 / stride) ** -2.1
+    fine, weight, smooth = 4.0 / stride, 3e-3 * (stride / 4.0) ** 1.15, total_variation(beta=beta, unit=V)
     bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
     soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
-    priors = smooth * total_variation(beta=beta, unit=V) + 0.1 * smooth * colour_norm(alpha=6, unit=bound, mean=mean)
-    adam = ("Adam", (("beta_1", 0.9), ("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
+    colour = 8e-5 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean)
     return Recipe(
-        "fourier", "this project", FourierPixels(mean=tuple(mean)), adam,
-        rate=0.035 * fine**0.4, steps=160, schedule="tail", priors=priors, soft=soft,
+        "fourier", "this project", FourierPixels(mean=tuple(mean)), rate=0.056 * fine**0.4, steps=160, schedule=1.0,
+        optimizer=("Adam", (("beta_2", 0.8), ("epsilon", 6e-6 / fine**2))), soft=soft, priors=colour + weight * smooth,
     )  # fmt: skip
 
 
@@ -137,7 +135,7 @@ def maco2023(*, mean, size):
     far larger images; at 224 px they left four of four classes beyond rank 100."""
     return Recipe(
         "maco2023", "arXiv 2306.06805", Phase(mean=tuple(mean)), ("Nadam", ()), rate=0.1, steps=256,
-        schedule="tail", views=(Distort(),),
+        schedule=0.4, views=(Distort(),),
     )  # fmt: skip
 
 

@@ -5,13 +5,18 @@
 FOLDER holds photographs; every n-th is taken. Without it, the sample photographs are used. Aims for the
 medians over 20: feature error at most 0.005, 0.015, 0.03 in blocks 3, 4, 5; SSIM at least 0.85 in block 3, 0.5 at
 block4_conv2, 0.25 at block5_conv1. Each photograph and layer takes about half a minute on two cores.
+
+Whether a judge still sees the original's class says something only where it is sure of that class: with --sure, a
+photograph counts if its class survives a JPEG at quality 50, and the next of the folder comes in for one that fails.
 """
 
 import argparse
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from vizlib import images, inversion, metrics, networks, optimise, recipes
 
@@ -27,8 +32,31 @@ def measure(network, judge, photo, layer, options):
     said = np.argmax(judge.logits(images.resize(photo, judge.size)))
     rank = metrics.class_rank(judge.logits(images.resize(last.image, judge.size)), said)
     shift = metrics.lab_shift(last.image, photo)
-    error = last.terms["feature error"]
-    return error, metrics.ssim(last.image, photo), shift, rank, rank < 5, last.seconds
+    error, natural = last.terms["feature error"], metrics.naturalness(last.image, photo)
+    return error, metrics.ssim(last.image, photo), shift, natural, rank, last.seconds
+
+
+def sure(judge, photo):
+    """Whether a judge sees the same class in a photograph and in its JPEG at quality 50."""
+    file = io.BytesIO()
+    Image.fromarray(np.uint8(np.round(255 * photo))).save(file, "JPEG", quality=50)
+    squeezed = np.float32(Image.open(file)) / 255
+    first, again = (np.argmax(judge.logits(images.resize(p, judge.size))) for p in (photo, squeezed))
+    return first == again
+
+
+def chosen(files, judge, options):
+    """About every n-th photograph, and how many were passed over because the judge is not sure of them."""
+    step, photographs, passed = max(1, len(files) // options.photographs), [], 0
+    for file in (file for first in range(step) for file in files[first::step]):
+        photo = images.load(file, size=options.size)
+        if options.sure and not sure(judge, photo):
+            passed += 1
+        else:
+            photographs.append(photo)
+        if len(photographs) == options.photographs:
+            break
+    return photographs, passed
 
 
 def main():
@@ -40,20 +68,21 @@ def main():
     parser.add_argument("--recipe", default="fourier")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--true-gradients", action="store_true", help="instead of the recipe's softened ones")
+    parser.add_argument("--sure", action="store_true", help="only photographs of whose class the judge is sure")
     options = parser.parse_args()
     files = sorted(options.folder.iterdir()) if options.folder else list(images.samples())
-    files = files[:: max(1, len(files) // options.photographs)][: options.photographs]
     network, judge = networks.load("vgg16"), networks.load("efficientnet_lite0")
-    photographs = [images.load(f, size=options.size) for f in files]
+    photographs, passed = chosen(files, judge, options)
     print(f"{len(photographs)} photographs, {options.size} px, {options.iterations} steps, {options.recipe}"
-          f"{', true gradients' if options.true_gradients else ''}")  # fmt: skip
-    print("layer          error (median, max)   SSIM  colour  top-1  top-5  s")
+          f"{', true gradients' if options.true_gradients else ''}; passed over: {passed}")  # fmt: skip
+    print("layer          error (median, max)   SSIM  colour  natural  top-1  top-5  s")
     for layer in options.layers:
         rows = np.array([measure(network, judge, p, layer, options) for p in photographs], float)
-        error, ssim, shift, _, top5, seconds = np.median(rows, axis=0)
-        top1, top5 = np.mean(rows[:, 3] == 0), np.mean(rows[:, 4])
+        error, ssim, shift, natural, _, seconds = np.median(rows, axis=0)
+        top1, top5 = np.mean(rows[:, 4] == 0), np.mean(rows[:, 4] < 5)
         worst = rows[:, 0].max()
-        numbers = f"{error:.4f} {worst:.4f}   {ssim:9.2f} {shift:7.1f} {top1:6.0%} {top5:6.0%} {seconds:4.0f}"
+        numbers = (f"{error:.4f} {worst:.4f}   {ssim:9.2f} {shift:7.1f} {natural:8.2f} {top1:6.0%} {top5:6.0%}"
+                   f" {seconds:4.0f}")  # fmt: skip
         print(f"{layer}   {numbers}", flush=True)
 
 
