@@ -19,7 +19,7 @@ HOSTILE = '<script>alert("hit")</script>'
 @pytest.fixture
 def out(tmp_path):
     """Six points by two parameters, one of them failed, as a sweep leaves them; no kernel is started."""
-    notebook, out = toy.write(tmp_path / "toy.ipynb"), tmp_path / "a <b>sweep"
+    notebook, out = toy.write(tmp_path / f"a_long_{'name' * 12}.ipynb"), tmp_path / "a <b>sweep"
     for mode in ("fine", HOSTILE):
         for number in (10, 9, 8):
             point = points.point(notebook, {"mode": mode, "number": number, "names": [HOSTILE]}, out=out)
@@ -28,7 +28,7 @@ def out(tmp_path):
             images.save(np.zeros((16, 16, 3)), f"{point['folder']}/original.png")
             numbers = {"layers": {mode: {"half": number / 2, "same": 1}}, "versions": {"x": 3}, "parameters": {"y": 4}}
             (out / point["id"] / "summary.json").write_text(json.dumps(numbers | {"seconds": 7}))
-            shutil.copy(notebook, out / point["id"] / ("failed.ipynb" if error else "toy.ipynb"))
+            shutil.copy(notebook, out / point["id"] / ("failed.ipynb" if error else notebook.name))
             records.append(out, records.record(point, error=error, fault="parameters" if error else "", seconds=2.5))
     return out
 
@@ -132,5 +132,6 @@ def test_in_a_browser_from_the_disk_at_a_desk_and_on_a_phone(out):
         assert column() == ["10", "10", "9", "9", "8", "8"]
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, "the page itself does not scroll sideways"
+        assert page.locator(".grid tbody th").first.bounding_box()["width"] > 70, "row headings keep room to be read"
         browser.close()
     assert said == [] and [url for url in asked if not url.startswith(("file:", "data:"))] == []
