@@ -24,7 +24,7 @@ LAYERS = [f"block{b}_conv{c}" for b in (3, 4, 5) for c in (1, 2, 3)]
 
 
 def measure(network, judge, photo, layer, options):
-    """One inversion: (error, SSIM, colour shift, rank of the original's class, whether it is in the top five, s)."""
+    """One inversion: (error, SSIM, colour shift, naturalness, rank of the original's class, seconds)."""
     recipe = recipes.for_layer(options.recipe, network, layer, size=options.size)
     recipe = replace(recipe, soft=None) if options.true_gradients else recipe
     last = optimise.last(inversion.invert(network, photo, layer, every=options.iterations, recipe=recipe,
