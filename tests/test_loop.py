@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vizlib import class_image, files, images, inversion, networks, objectives, optimise, recipes
+from vizlib import canvas, class_image, files, images, inversion, networks, objectives, optimise, recipes
 from vizlib.errors import InputError
 
 
@@ -133,6 +133,20 @@ def test_a_score_that_ignores_the_image_is_told(lite):
 
 def offset():
     return objectives.Term("offset", lambda image, features, data: tf.ones(tf.shape(image)[0]))
+
+
+def test_priors_alone_fade_as_the_recipe_says(vgg):
+    size, start = 16, np.full((1, 16, 16, 3), 0.7, np.float32)
+    ticking = objectives.Term("ticking", lambda image, features, data: tf.reduce_sum(image, axis=(1, 2, 3)))
+    target = objectives.Objective((ticking,))
+    recipe = recipes.Recipe("toy", "", canvas.Pixels(), ("SGD", ()), rate=1.0, steps=4,
+                            priors=objectives.l2(), fade=((0.0, 3.0), (1.0, 0.0)))  # fmt: skip
+    last = finish(optimise.run(vgg.features("block1_conv1"), target, recipe, size=size, start=start, strength=100.0))
+    x = 255 * 0.2
+    for factor in 3 * (1 - (np.arange(4) + 0.5) / 4):
+        x -= 1 / 255 + factor * 100 * 2 * x / (size * size * 3)
+    np.testing.assert_allclose(last.image, 0.5 + x / 255, rtol=1e-5)
+    assert np.isclose(last.terms["L2"], 100 * x**2, rtol=1e-4), "reported at its own weight"
 
 
 @pytest.mark.parametrize(

@@ -208,10 +208,11 @@ def test_mv2015_is_the_paper_in_units_of_sigma():
         energy = np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2)
         assert np.isclose(prior(recipe, "total variation", image), strength * energy, rtol=1e-3)
     assert recipe.optimizer == ("SGD", (("momentum", 0.9),)) and recipe.steps == 400 and not recipe.views
-    rates = recipe.rates(400) / 27098.1**2
+    rates, _, keeps, fades = recipe.schedules(400)
     expected = 0.3 * 0.004 * np.array([1, 1, 0.1, 0.1, 0.01, 0.01])
-    np.testing.assert_allclose(rates[[0, 99, 100, 299, 300, 399]], expected, rtol=1e-5)
-    assert list(np.flatnonzero(recipe.keeps(400) == 0)) == [100, 300], "momentum is reset at each rate change"
+    np.testing.assert_allclose(rates[[0, 99, 100, 299, 300, 399]] / 27098.1**2, expected, rtol=1e-5)
+    assert list(np.flatnonzero(keeps == 0)) == [100, 300], "momentum is reset at each rate change"
+    assert (fades == 1).all(), "the paper's priors stay"
     assert np.isclose(recipe.canvas.spread * np.sqrt(3) * size, 27098.1, rtol=1e-4)
 
 
@@ -224,8 +225,9 @@ def test_mv2016_is_the_paper_over_its_c():
     energy = np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2)
     assert np.isclose(prior(recipe, "total variation", image), (6.5 / 80) ** 2 * energy / 400 / fidelity, rtol=1e-4)
     assert recipe.canvas.bound == 160 and recipe.steps == 350 and recipe.optimizer[0] == "ForgetfulAdagrad"
-    assert list(np.flatnonzero(np.diff(recipe.amplitudes(350)))) == [299], "jitter is off in the last 50"
-    rates = recipe.rates(350)
+    rates, amplitudes, keeps, fades = recipe.schedules(350)
+    assert list(np.flatnonzero(np.diff(amplitudes))) == [299], "jitter is off in the last 50"
+    assert (keeps == 1).all() and (fades == 1).all()
     assert np.isclose(rates[299] / rates[300], 10) and np.isclose(rates[0], rates[299])
     for stride, jitter in ((1, 1), (4, 1), (8, 2), (16, 4)):
         (view,) = recipes.mv2016(mean=MEAN, size=20, stride=stride).views
@@ -254,12 +256,13 @@ def test_the_rungs_of_ours_add_to_the_papers_what_they_say():
     assert fourth.views == (canvas.Distort(),) and fourth.steps == 256
 
 
-def test_our_inversions_rate_falls_straight_to_zero_and_the_spectrum_ladders_over_its_last_part():
+def test_our_inversions_rate_and_priors_fall_straight_to_zero_and_the_spectrum_ladders_rate_over_its_last_part():
     ours, spectrum = recipes.fourier(mean=MEAN, size=16, stride=8), recipes.maco2023(mean=MEAN, size=16)
-    np.testing.assert_allclose(np.diff(ours.rates(50), 2), 0, atol=1e-8)
-    assert np.isclose(ours.rates(50)[-1], ours.rate / 100) and np.isclose(ours.rates(50)[0], 0.99 * ours.rate)
-    rates = spectrum.rates(50) / spectrum.rate
-    assert (rates[:30] == 1).all() and np.isclose(rates[40], 9.5 / 20), "the last 0.4 of 50 steps"
+    rates, _, _, fades = ours.schedules(50)
+    for falling in (rates / ours.rate, fades / 2):
+        np.testing.assert_allclose(falling, 1 - (np.arange(50) + 0.5) / 50, atol=1e-6)
+    rates = spectrum.schedules(50)[0] / spectrum.rate
+    assert np.allclose(rates[:30], 1) and np.isclose(rates[40], 9.5 / 20), "the last 0.4 of 50 steps"
 
 
 def test_forgetful_adagrad_is_the_papers_rule():

@@ -77,7 +77,7 @@ class Loop:
         # given signatures, so that schedules of another length compile nothing again
         knobs = tf.nest.map_structure(tf.TensorSpec.from_tensor, (objective.weights(), objective.data))
         count, seeds = tf.TensorSpec((), tf.int32), tf.TensorSpec((parameters[0].shape[0],), tf.int32)
-        signature = (count, count, seeds, [tf.TensorSpec((None,))] * 3, *knobs)
+        signature = (count, count, seeds, [tf.TensorSpec((None,))] * 4, *knobs)
         # kept out of the loop's own cyclic graph, in which oneDNN misses the pooling's gradient: sixteen times slower
         self.gradients = tf.function(self._gradients, experimental_attributes={"_noinline": True})
         self.advance = tf.function(self._advance, input_signature=signature)
@@ -92,7 +92,8 @@ class Loop:
         """Steps first … last − 1; gives (steps done, whether all was finite, the last gradient's largest entry)."""
 
         def body(step, finite, largest):
-            gradients = self.gradients(seeds, step, schedule[1][step], weights, data)
+            faded = tf.where([t.prior for t in self.objective.terms], weights * schedule[3][step], weights)
+            gradients = self.gradients(seeds, step, schedule[1][step], faded, data)
             largest = tf.reduce_max([tf.reduce_max(tf.abs(g)) for g in gradients])
             finite = tf.math.is_finite(largest)
             tf.cond(finite, lambda: self._apply(gradients, schedule[0][step], schedule[2][step]), lambda: False)
@@ -181,7 +182,7 @@ def _start(recipe, seeds, size, images):
 
 def _snapshots(loop, objective, recipe, steps, every, seeds, strength, path, stop):
     weights, data = objective.weights(strength=strength), objective.data
-    schedule = [tf.constant(s(steps)) for s in (recipe.rates, recipe.amplitudes, recipe.keeps)]
+    schedule = [tf.constant(values) for values in recipe.schedules(steps)]
     history, step, spent = _resumed(path, loop, objective, steps)
     inputs, begun = (tf.constant(seeds, tf.int32), schedule, weights, data), time.perf_counter() - spent
 

@@ -14,10 +14,9 @@ from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_vari
 @dataclass(frozen=True)
 class Recipe:
     """How to optimise: on what canvas, under which priors (times the user's strength) and views.
-    optimizer: Keras class name and its options; rate, times the schedule's factor: the learning rate; schedule:
-    ((until, factor), …) by fraction of steps, or the fraction at the end over which it falls straight to 0;
-    views_until: fraction of steps that see random views; rest: clear the optimiser's momentum whenever the rate
-    changes; soft: (leak, spread) of the steps' gradients, see `graphs.soften`."""
+    optimizer: Keras class name and its options; schedule, times the rate: the learning rate, and fade, the factor on
+    the priors: (fraction of the steps, factor), …, straight lines between; views_until: fraction of steps that see
+    random views; rest: clear the momentum whenever the rate changes; soft: (leak, spread), see `graphs.soften`."""
 
     name: str
     source: str
@@ -28,7 +27,8 @@ class Recipe:
     priors: Objective = Objective()
     views: tuple = ()
     views_until: float = 1.0
-    schedule: tuple | float = ((1.0, 1.0),)
+    schedule: tuple = ((0.0, 1.0),)
+    fade: tuple = ((0.0, 1.0),)
     rest: bool = False
     soft: tuple | None = None
 
@@ -37,22 +37,13 @@ class Recipe:
         """How many px the canvas is larger than the image, for views that crop."""
         return sum(view.margin for view in self.views)
 
-    def rates(self, steps):
-        """Learning rate of each step: float32 (steps,)."""
+    def schedules(self, steps):
+        """Four float32 (steps,), for each step: the learning rate; the views' amplitude, 0 where it sees the image
+        itself; the factor on the momentum before it, 0 where the rate has just changed if `rest`; that on priors."""
         t = (np.arange(steps) + 0.5) / steps
-        if isinstance(self.schedule, float):
-            return np.float32(self.rate * np.minimum(1.0, (1 - t) / self.schedule))
-        untils, factors = zip(*self.schedule, strict=True)
-        return np.float32(self.rate * np.array(factors)[np.searchsorted(untils, t)])
-
-    def amplitudes(self, steps):
-        """1 where a step sees random views, 0 where it sees the image itself: float32 (steps,)."""
-        return np.float32((np.arange(steps) + 0.5) / steps < self.views_until)
-
-    def keeps(self, steps):
-        """Factor on the optimiser's momentum before each step: 0 where the rate has just changed, if `rest`."""
-        rates = self.rates(steps)
-        return np.float32(1 - ((np.diff(rates, prepend=rates[:1]) != 0) & self.rest))
+        rate, fade = (np.interp(t, *np.transpose(points)) for points in (self.schedule, self.fade))
+        keep = 1 - ((np.diff(rate, prepend=rate[0]) != 0) & self.rest)
+        return tuple(np.float32(values) for values in (self.rate * rate, t < self.views_until, keep, fade))
 
 
 ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
@@ -74,7 +65,7 @@ def mv2015(*, mean, size, stride, beta=2.0):
         "mv2015", "arXiv 1412.0035", Pixels(mean, spread=RMS_2015), ("SGD", (("momentum", 0.9),)),
         # 0.004 in units of x/σ (whose values are 1/σ of ours, and gradients σ times): σ² in ours
         rate=CALM * 0.004 * sigma**2, steps=400, priors=priors,
-        schedule=((0.25, 1.0), (0.75, 0.1), (1.0, 0.01)), rest=True,
+        schedule=((0.25, 1.0), (0.25, 0.1), (0.75, 0.1), (0.75, 0.01)), rest=True,
     )  # fmt: skip
 
 
@@ -87,21 +78,23 @@ def mv2016(*, mean, size, stride, beta=2.0):
         "mv2016", "arXiv 1512.02017", Pixels(mean, spread=20.0, bound=2 * B), ("ForgetfulAdagrad", ()),
         rate=100.0 * fidelity, steps=350, priors=(1 / fidelity) * priors,
         views=(Crop(2 * max(round(stride / 4), 1)),), views_until=300 / 350,
-        schedule=((300 / 350, 1.0), (1.0, 0.1)),
+        schedule=((300 / 350, 1.0), (300 / 350, 0.1)),
     )  # fmt: skip
 
 
 def fourier(*, mean, size, stride, beta=2.0):
     """Ours: inversion on an unbounded Fourier canvas, without jitter; every constant was tuned on photographs.
     The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
-    Adam's epsilon grows to gradients that say nothing, which it would amplify to noise. A short β2 keeps steps long."""
-    fine, weight, smooth = 4.0 / stride, 3e-3 * (stride / 4.0) ** 1.15, total_variation(beta=beta, unit=V)
+    Adam's epsilon grows to gradients that say nothing, which it would amplify to noise. A short β2 keeps steps long.
+    Priors fade: strong at first, they keep steps from detail in the wrong place, which no later step would move."""
+    fine, smooth = 4.0 / stride, total_variation(beta=beta, unit=V)
     bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
     soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
-    colour = 8e-5 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean)
+    priors = 1.6e-4 * fine**-2.6 * colour_norm(alpha=6, unit=bound, mean=mean) + 6e-3 * fine**-1.7 * smooth
     return Recipe(
-        "fourier", "this project", FourierPixels(mean=tuple(mean)), rate=0.056 * fine**0.4, steps=160, schedule=1.0,
-        optimizer=("Adam", (("beta_2", 0.8), ("epsilon", 6e-6 / fine**2))), soft=soft, priors=colour + weight * smooth,
+        "fourier", "this project", FourierPixels(mean=tuple(mean)), rate=0.056 * fine**0.4, steps=160,
+        optimizer=("Adam", (("beta_2", 0.8), ("epsilon", 6e-6 / fine**2))), soft=soft,
+        priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=((0.0, 2.0), (1.0, 0.0)),
     )  # fmt: skip
 
 
@@ -135,7 +128,7 @@ def maco2023(*, mean, size):
     far larger images; at 224 px they left four of four classes beyond rank 100."""
     return Recipe(
         "maco2023", "arXiv 2306.06805", Phase(mean=tuple(mean)), ("Nadam", ()), rate=0.1, steps=256,
-        schedule=0.4, views=(Distort(),),
+        schedule=((0.6, 1.0), (1.0, 0.0)), views=(Distort(),),
     )  # fmt: skip
 
 
