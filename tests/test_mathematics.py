@@ -259,8 +259,9 @@ def test_the_rungs_of_ours_add_to_the_papers_what_they_say():
 def test_our_inversions_rate_and_priors_fall_straight_to_zero_and_the_spectrum_ladders_rate_over_its_last_part():
     ours, spectrum = recipes.fourier(mean=MEAN, size=16, stride=8), recipes.maco2023(mean=MEAN, size=16)
     rates, _, _, fades = ours.schedules(50)
-    for falling in (rates / ours.rate, fades / 2):
+    for falling in (rates / ours.rate, fades / 4):
         np.testing.assert_allclose(falling, 1 - (np.arange(50) + 0.5) / 50, atol=1e-6)
+    assert (recipes.fourier(mean=MEAN, size=16, stride=16).schedules(50)[3] == 1).all(), "in the last block priors stay"
     rates = spectrum.schedules(50)[0] / spectrum.rate
     assert np.allclose(rates[:30], 1) and np.isclose(rates[40], 9.5 / 20), "the last 0.4 of 50 steps"
 

@@ -23,7 +23,7 @@ CHUNK, KEEP = 0.5, 5.0  # seconds: about the longest compiled call, and the long
 @dataclass(frozen=True)
 class Snapshot:
     """What a run shows: `images` (B, H, W, 3) are copies, `values` maps each term's name to its weighted values (B,).
-    Values are of these very images, in float32, without random views. `image` is the first, `terms` are the values'
+    Values are of these very images, in float32, without views and fading. `image` is the first, `terms` are the values'
     means over the batch, and `loss` their sum."""
 
     step: int

@@ -90,11 +90,12 @@ def fourier(*, mean, size, stride, beta=2.0):
     fine, smooth = 4.0 / stride, total_variation(beta=beta, unit=V)
     bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
     soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
-    priors = 1.6e-4 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean) + 6e-3 * fine**-1.15 * smooth
+    priors = 8e-5 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean) + 3e-3 * fine**-1.15 * smooth
+    fade = ((0.0, 4.0), (1.0, 0.0)) if stride < 16 else ((0.0, 1.0),)  # beyond, colours would stray at the end
     return Recipe(
         "fourier", "this project", FourierPixels(mean=tuple(mean)), rate=0.056 * fine**0.4, steps=160,
         optimizer=("Adam", (("beta_2", 0.8), ("epsilon", 6e-6 / fine**2))), soft=soft,
-        priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=((0.0, 2.0), (1.0, 0.0)),
+        priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade,
     )  # fmt: skip
 
 
