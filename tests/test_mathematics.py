@@ -263,7 +263,7 @@ def test_our_inversions_rate_and_priors_fall_straight_to_zero_and_the_spectrum_l
         np.testing.assert_allclose(falling, 1 - (np.arange(50) + 0.5) / 50, atol=1e-6)
     assert (recipes.fourier(mean=MEAN, size=16, stride=16).schedules(50)[3] == 1).all(), "in the last block priors stay"
     rates = spectrum.schedules(50)[0] / spectrum.rate
-    assert np.allclose(rates[:30], 1) and np.isclose(rates[40], 9.5 / 20), "the last 0.4 of 50 steps"
+    assert (rates[:30] == 1).all() and np.isclose(rates[40], 9.5 / 20), "the last 0.4 of 50 steps"
 
 
 def test_forgetful_adagrad_is_the_papers_rule():
