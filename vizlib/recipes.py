@@ -86,7 +86,7 @@ def fourier(*, mean, size, stride, beta=2.0):
     """Ours: inversion on an unbounded Fourier canvas, without jitter; every constant was tuned on photographs.
     The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
     Adam's epsilon grows to gradients that say nothing, which it would amplify to noise. A short β2 keeps steps long.
-    Through block 4 priors fade: strong at first, they keep steps from detail in the wrong place, which would stay there."""
+    Through block 4 priors fade: strong at first, they keep steps from detail in the wrong place, which would stay."""
     fine, smooth = 4.0 / stride, total_variation(beta=beta, unit=V)
     bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
     soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
