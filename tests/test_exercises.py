@@ -470,7 +470,7 @@ def test_unsolved_it_runs_to_the_check_and_fails_there_with_the_hint(name):
 
 def test_pictures_are_shown_once_with_their_alt_text_escaped(monkeypatch):
     shown = []
-    monkeypatch.setattr(check, "display", lambda page: shown.append(page.data))
+    monkeypatch.setattr("viztools.examine.display", lambda page: shown.append(page.data))
     before = check.plt.get_fignums()
     check.show([[np.zeros((8, 8, 3))]], alt='a "black" square <8 px>', titles=["x"])
     (page,) = shown

@@ -318,10 +318,8 @@ def test_nothing_is_traced_again_when_the_number_of_samples_changes():
         saliency.smoothgrad(network, IMAGE, samples % 3, samples=samples)
         saliency.integrated_gradients(network, IMAGE, 0, steps=samples)
         saliency.occlusion(network, IMAGE, 0, patch=2, stride=1 + samples % 3)
-    assert (
-        saliency._compiled_gradient(network).experimental_get_tracing_count() == 2
-    )  # of one image and of a full batch
-    assert saliency._compiled_logits(network).experimental_get_tracing_count() == 1
+    # start: of one image, of a line's two ends, of a full batch; on: of one and of a full batch; back; logits
+    assert [f.experimental_get_tracing_count() for f in saliency._parts(network)] == [3, 2, 1, 1]
 
 
 def test_an_unknown_method_or_class_is_one_sentence():

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import os
 import zipfile
 from pathlib import Path
@@ -30,12 +29,6 @@ def write(path, content):
             part.unlink(missing_ok=True)
         raise InputError(f"{str(path)[-80:]!r} cannot be written ({getattr(error, 'strerror', error)}); free some disk "
                          "space, or give another folder.") from None  # fmt: skip
-
-
-def write_arrays(path, **arrays):
-    """`write` for NumPy arrays by name."""
-    np.savez(stream := io.BytesIO(), **arrays)
-    write(path, stream.getvalue())
 
 
 def read_arrays(path):

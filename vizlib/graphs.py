@@ -1,6 +1,8 @@
 """Keras graphs taken apart and put together again: laid flat, in another precision, without their softmax."""
 
+import contextlib
 import functools
+import itertools
 import warnings
 
 import numpy as np
@@ -106,6 +108,68 @@ def _shared(layer, spread):
     top = lambda dy, x, y: tf.raw_ops.MaxPoolGrad(orig_input=x, orig_output=y, grad=(1 - spread) * dy, **window)
     mean = lambda dy, x: tf.raw_ops.AvgPoolGrad(orig_input_shape=tf.shape(x), grad=spread * dy, **window)
     return tf.custom_gradient(lambda x: (y := tf.nn.max_pool2d(x, **window), lambda dy: top(dy, x, y) + mean(dy, x)))
+
+
+def fold(model):
+    """The same function of a flat model in fewer passes over memory: batch norms behind linear convolutions are part of
+    these, and zero padding before them. Computed from the model's own weights at each call, as they may be trained."""
+    start, made = keras.Input(model.inputs[0].shape[1:]), {}
+
+    def call(layer, *arguments, **options):
+        maker, source, _ = made.get(id(x := arguments[0]), (None, None, None))
+        if _is_norm(layer) and _is_linear(maker):
+            pad, wider, _ = made.get(id(source), (None, None, None))
+            same = isinstance(pad, keras.layers.ZeroPadding2D) and _pads_alike(maker, pad, wider.shape)
+            return Joined(maker, layer, "same" if same else maker.padding)(wider if same else source)
+        y = layer(*arguments, **{k: v for k, v in options.items() if v is not None})
+        made[id(y)] = layer, x, y  # the tensor, too, to keep its id taken
+        return y
+
+    (end,) = keras.tree.flatten(model._run_through_graph(start, call_fn=call))
+    return keras.Model(start, end, name=model.name)
+
+
+_plain = lambda y: y.activation is keras.activations.linear and y.compute_dtype == "float32"
+_is_linear = lambda y: type(y) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D) and _plain(y)
+_is_norm = lambda y: type(y) is keras.layers.BatchNormalization and y.axis in (-1, 3)
+
+
+def _pads_alike(convolution, pad, shape):
+    """Whether "same" adds the zeros that `pad` does; with explicit padding TensorFlow's depthwise gradient crashes."""
+    sides = zip(shape[1:3], convolution.kernel_size, convolution.strides, strict=True)
+    both = [max(0, k - s + -n % s) if n else -1 for n, k, s in sides]
+    alike = pad.padding == tuple((n // 2, n - n // 2) for n in both)
+    return alike and convolution.padding == "valid" and convolution.dilation_rate == (1, 1)
+
+
+class Joined(keras.layers.Layer):
+    """norm(convolution(x)) in one convolution, which `padding` may make wider than the layer's own."""
+
+    def __init__(self, convolution, norm, padding):
+        super().__init__()
+        self.convolution, self.norm, self.padding = convolution, norm, padding
+
+    def call(self, x):
+        layer, norm = self.convolution, self.norm
+        scale = tf.math.rsqrt(norm.moving_variance + norm.epsilon) * (norm.gamma if norm.scale else 1.0)
+        bias, mean = layer.bias if layer.use_bias else 0.0, norm.moving_mean
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        kernel = layer.kernel * (tf.reshape(scale, layer.kernel.shape[2:]) if depthwise else scale)
+        convolve = keras.ops.depthwise_conv if depthwise else keras.ops.conv
+        y = convolve(x, kernel, strides=layer.strides, padding=self.padding, dilation_rate=layer.dilation_rate)
+        # not `y + …`: only so TensorFlow joins convolution, bias and ReLU6
+        return tf.nn.bias_add(y, scale * (bias - mean) + (norm.beta if norm.center else 0.0))
+
+    def get_config(self):
+        return {"of": [layer.get_config() for layer in (self.convolution, self.norm)], "padding": self.padding}
+
+
+def split(model):
+    """(start, rest): a folded model cut behind the last layer up to which all is affine, so that gradients add up."""
+    affine = lambda y: _is_linear(y) or isinstance(y, Joined | keras.layers.ZeroPadding2D)
+    for layer in reversed([model.layers[0], *itertools.takewhile(affine, model.layers[1:])]):
+        with contextlib.suppress(ValueError):  # something goes round it, or it serves another graph, too
+            return keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
 
 
 def preprocess(x, *, scale, mean, reverse):

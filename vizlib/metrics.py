@@ -105,5 +105,4 @@ def box_iou(box, truth):
     """Intersection over union of two boxes (top, left, bottom, right)."""
     areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, truth)]
     common = np.minimum(box[2:], truth[2:]) - np.maximum(box[:2], truth[:2])
-    shared = np.prod(np.maximum(common, 0))
-    return float(shared / (sum(areas) - shared))
+    return float((shared := np.prod(np.maximum(common, 0))) / (sum(areas) - shared))

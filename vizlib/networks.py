@@ -25,8 +25,7 @@ PREPROCESSING = {
     "tf": (1 / 127.5, (127.5, 127.5, 127.5), False),  # keras.applications, mode "tf"
     "lite": (1 / 128, (127.0, 127.0, 127.0), False),  # EfficientNet-Lite
     "caffe": (1.0, (123.68, 116.779, 103.939), True),  # VGG's own: BGR, minus the ImageNet mean colour
-    "torch": ((1 / 58.395, 1 / 57.12, 1 / 57.375), (123.675, 116.28, 103.53), False),
-}
+    "torch": ((1 / 58.395, 1 / 57.12, 1 / 57.375), (123.675, 116.28, 103.53), False)}  # fmt: skip
 ABOUT = ("name", "size", "mean", "classes", "main")
 
 
@@ -65,8 +64,7 @@ class Network:
 
     def logits(self, image):
         """Unnormalised class scores of one image (H, W, 3) in [0, 1]: float32 (n,)."""
-        batch = images.check(image)[None]
-        return np.asarray(self.classifier()(batch, training=False))[0]
+        return np.asarray(self.classifier()(images.check(image)[None], training=False))[0]
 
     def top(self, image, *, k=5):
         """The k most probable classes of an image as (name, probability), best first."""
@@ -114,7 +112,7 @@ def _cut(network, layer, precision, soft):
     model = network.model
     if layer is not None:
         model = keras.Model(model.input, network.outputs[layer], name=f"{network.name}_to_{layer}")
-    model = model if precision == "float32" else graphs.rebuild(model, graphs.in_bfloat16)[0]
+    model = graphs.fold(model) if precision == "float32" else graphs.rebuild(model, graphs.in_bfloat16)[0]
     return graphs.rebuild(model, lambda y: graphs.soften(y, leak=soft[0], spread=soft[1]))[0] if soft else model
 
 

@@ -44,13 +44,8 @@ class Objective:
 
     __rmul__ = __mul__
 
-    @property
-    def names(self):
-        return tuple(t.name for t in self.terms)
-
-    @property
-    def data(self):
-        return tuple(t.data for t in self.terms)
+    names = property(lambda self: tuple(t.name for t in self.terms))
+    data = property(lambda self: tuple(t.data for t in self.terms))
 
     def weights(self, *, strength=1.0):
         """The terms' weights (float32 tensor), priors times `strength`."""
@@ -59,9 +54,9 @@ class Objective:
     def values(self, image, features, *, weights=None, data=None):
         """Weighted values (n_terms, B) at a batch of images (B, H, W, 3) and its features."""
         weights = self.weights() if weights is None else weights
-        data = self.data if data is None else data
-        one = [t.function(image, features, d) for t, d in zip(self.terms, data, strict=True)]
-        return weights[:, None] * tf.stack([tf.broadcast_to(v, tf.shape(image)[:1]) for v in one])
+        pairs = zip(self.terms, self.data if data is None else data, strict=True)
+        one = [tf.broadcast_to(t.function(image, features, d), tf.shape(image)[:1]) for t, d in pairs]
+        return weights[:, None] * tf.stack(one)
 
 
 _made = {}  # (name, options) → the function first made for them, so that two terms of one kind are equal

@@ -4,6 +4,7 @@
 
 Strength, rates, targets and the number of steps are tensors, so turning a knob never compiles anything again."""
 
+import io
 import math
 import time
 import warnings
@@ -32,9 +33,7 @@ class Snapshot:
     values: dict = field(repr=False)
     seconds: float
 
-    @property
-    def image(self):
-        return self.images[0]
+    image = property(lambda self: self.images[0])
 
     @property
     def terms(self):
@@ -48,18 +47,14 @@ class Snapshot:
 class ForgetfulAdagrad(keras.optimizers.Optimizer):
     """G ← 0.9 G + g², m ← 0.9 m − g / (1/rate + √G), x ← x + m (Mahendran & Vedaldi 2016, sec. 3.2)."""
 
-    def __init__(self, learning_rate=1.0, momentum=0.9, name="forgetful_adagrad", **options):
-        super().__init__(learning_rate=learning_rate, name=name, **options)
-        self.momentum = momentum
-
     def build(self, variables):
         super().build(variables)
         self.squares, self.moves = (self.add_optimizer_variables(variables, n) for n in ("squares", "momentum"))
 
     def update_step(self, gradient, variable, learning_rate):
         squares, moves = (s[self._get_variable_index(variable)] for s in (self.squares, self.moves))
-        self.assign(squares, self.momentum * squares + gradient * gradient)
-        self.assign(moves, self.momentum * moves - gradient / (1.0 / learning_rate + keras.ops.sqrt(squares)))
+        self.assign(squares, 0.9 * squares + gradient * gradient)
+        self.assign(moves, 0.9 * moves - gradient / (1.0 / learning_rate + keras.ops.sqrt(squares)))
         self.assign_add(variable, moves)
 
 
@@ -237,7 +232,8 @@ def _keep(path, loop, step, seconds, history):
     columns = {name: np.stack([getattr(s, name) for s in history]) for name in ("step", "seconds", "images")}
     values = np.stack([list(s.values.values()) for s in history])
     state = {f"v{k}": np.asarray(v) for k, v in enumerate(loop.state)}
-    files.write_arrays(path, at=step, spent=seconds, values=values, **columns, **state)
+    np.savez(stream := io.BytesIO(), at=step, spent=seconds, values=values, **columns, **state)
+    files.write(path, stream.getvalue())
 
 
 def _resumed(path, loop, objective, steps):

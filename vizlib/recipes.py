@@ -61,12 +61,10 @@ def mv2015(*, mean, size, stride, beta=2.0):
     # the paper sums V over pixels of x/σ; total_variation averages over them
     priors = 2.16e8 * alpha_norm(alpha=6, unit=sigma, mean=mean)
     priors += strength * size**2 * total_variation(beta=beta, unit=sigma)
-    return Recipe(
-        "mv2015", "arXiv 1412.0035", Pixels(mean, spread=RMS_2015), ("SGD", (("momentum", 0.9),)),
-        # 0.004 in units of x/σ (whose values are 1/σ of ours, and gradients σ times): σ² in ours
-        rate=CALM * 0.004 * sigma**2, steps=400, priors=priors,
-        schedule=((0.25, 1.0), (0.25, 0.1), (0.75, 0.1), (0.75, 0.01)), rest=True,
-    )  # fmt: skip
+    rate = CALM * 0.004 * sigma**2  # 0.004 in units of x/σ (whose values are 1/σ of ours, and gradients σ times)
+    falling = ((0.25, 1.0), (0.25, 0.1), (0.75, 0.1), (0.75, 0.01))
+    return Recipe("mv2015", "arXiv 1412.0035", Pixels(mean, spread=RMS_2015), ("SGD", (("momentum", 0.9),)), rate=rate,
+                  steps=400, priors=priors, schedule=falling, rest=True)  # fmt: skip
 
 
 def mv2016(*, mean, size, stride, beta=2.0):
@@ -74,12 +72,10 @@ def mv2016(*, mean, size, stride, beta=2.0):
     there weighs the feature error; here both are divided by it, so strength 3 is C = 100, strength 15 is C = 20."""
     fidelity = 300.0
     priors = colour_norm(alpha=6, unit=B, mean=mean) + total_variation(beta=beta, unit=V)
-    return Recipe(
-        "mv2016", "arXiv 1512.02017", Pixels(mean, spread=20.0, bound=2 * B), ("ForgetfulAdagrad", ()),
-        rate=100.0 * fidelity, steps=350, priors=(1 / fidelity) * priors,
-        views=(Crop(2 * max(round(stride / 4), 1)),), views_until=300 / 350,
-        schedule=((300 / 350, 1.0), (300 / 350, 0.1)),
-    )  # fmt: skip
+    views, falling = (Crop(2 * max(round(stride / 4), 1)),), ((300 / 350, 1.0), (300 / 350, 0.1))
+    return Recipe("mv2016", "arXiv 1512.02017", Pixels(mean, spread=20.0, bound=2 * B), ("ForgetfulAdagrad", ()),
+                  rate=100.0 * fidelity, steps=350, priors=(1 / fidelity) * priors, views=views,
+                  views_until=300 / 350, schedule=falling)  # fmt: skip
 
 
 def fourier(*, mean, size, stride, beta=2.0):
@@ -92,28 +88,24 @@ def fourier(*, mean, size, stride, beta=2.0):
     soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
     priors = 8e-5 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean) + 3e-3 * fine**-1.15 * smooth
     fade = ((0.0, 4.0), (1.0, 0.0)) if stride < 16 else ((0.0, 1.0),)  # beyond, colours would stray at the end
-    return Recipe(
-        "fourier", "this project", FourierPixels(mean=tuple(mean)), rate=0.056 * fine**0.4, steps=160,
-        optimizer=("Adam", (("beta_2", 0.8), ("epsilon", 6e-6 / fine**2))), soft=soft,
-        priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade,
-    )  # fmt: skip
+    adam = ("Adam", (("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
+    return Recipe("fourier", "this project", FourierPixels(mean=tuple(mean)), adam, rate=0.056 * fine**0.4, steps=160,
+                  priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, soft=soft)  # fmt: skip
 
 
 def simonyan2013(*, mean, size):
     """Simonyan et al. 2013 (arXiv 1312.6034): zero image, L2, gradient ascent; no numbers are given. Adam is ours: a
     grey image hardly excites a network, so plain ascent stays there for hundreds of steps."""
-    return Recipe(
-        "simonyan2013", "arXiv 1312.6034", Pixels(mean), ADAM, rate=2.0, steps=256, priors=0.01 * l2(mean=mean)
-    )
+    weak = 0.01 * l2(mean=mean)
+    return Recipe("simonyan2013", "arXiv 1312.6034", Pixels(mean), ADAM, rate=2.0, steps=256, priors=weak)
 
 
 def distill2017(*, mean, size):
     """Olah et al., Distill 2017: Fourier canvas and random views; the weak total variation, for the slider, is ours,
     the gain of a quarter from the published code, where it stands without a reason."""
-    return Recipe(
-        "distill2017", "10.23915/distill.00007", Fourier(spread=0.01, gain=0.25), ADAM, rate=0.05, steps=256,
-        views=(Distort(),), priors=0.001 * total_variation(beta=2, unit=V),
-    )  # fmt: skip
+    canvas, weak = Fourier(spread=0.01, gain=0.25), 0.001 * total_variation(beta=2, unit=V)
+    return Recipe("distill2017", "10.23915/distill.00007", canvas, ADAM, rate=0.05, steps=256,
+                  views=(Distort(),), priors=weak)  # fmt: skip
 
 
 def robust2013(*, mean, size):
@@ -127,10 +119,8 @@ def maco2023(*, mean, size):
     """Fel et al. 2023 (arXiv 2306.06805): only phases are free. It has no prior, so strength changes nothing.
     Rate, schedule and views are ours: theirs (1.0, and crops from 50 % to 5 % of the image under noise 0.08) are for
     far larger images; at 224 px they left four of four classes beyond rank 100."""
-    return Recipe(
-        "maco2023", "arXiv 2306.06805", Phase(mean=tuple(mean)), ("Nadam", ()), rate=0.1, steps=256,
-        schedule=((0.6, 1.0), (1.0, 0.0)), views=(Distort(),),
-    )  # fmt: skip
+    return Recipe("maco2023", "arXiv 2306.06805", Phase(mean=tuple(mean)), ("Nadam", ()), rate=0.1, steps=256,
+                  schedule=((0.6, 1.0), (1.0, 0.0)), views=(Distort(),))  # fmt: skip
 
 
 INVERSION = {make.__name__: make for make in (fourier, mv2016, mv2015)}

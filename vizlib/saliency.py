@@ -28,10 +28,9 @@ def _method(function):
             raise InputError(f"{network.name} takes {side} px, not {image.shape[:2]}; load an image of size={side[0]}.")
         found = function(network, image, class_, **options)
         if not np.isfinite(found).all() or not found.any():
-            what = (
-                f"{function.__name__} map of class {class_!r} is {'zero' if np.isfinite(found).all() else 'not finite'}"
-            )
-            raise InputError(f"The {what} everywhere; choose another class, layer or image.")
+            kind = "zero" if np.isfinite(found).all() else "not finite"
+            what = f"The {function.__name__} map of class {class_!r} is {kind} everywhere"
+            raise InputError(f"{what}; choose another class, layer or image.")
         return found
 
     METHODS[function.__name__] = checked
@@ -48,7 +47,7 @@ def compute(method, network, image, class_, **options):
 @_method
 def gradient(network, image, class_):
     """max over channels of |∂S/∂I| (Simonyan et al. 2013, sec. 3.1)."""
-    return np.abs(_mean_gradient(network, class_, [image])).max(axis=-1)
+    return np.abs(_mean_gradient(network, class_, image)).max(axis=-1)
 
 
 @_method
@@ -68,7 +67,7 @@ def ten_crop(network, image, class_, *, share=224 / 256):
 @_method
 def gradient_times_input(network, image, class_):
     """Σ over channels of ∂S/∂I · (I − the network's mean colour); signed (Shrikumar et al. 2016)."""
-    return np.sum(_mean_gradient(network, class_, [image]) * (image - np.float32(network.mean)), axis=-1)
+    return np.sum(_mean_gradient(network, class_, image) * (image - np.float32(network.mean)), axis=-1)
 
 
 @_method
@@ -77,17 +76,19 @@ def smoothgrad(network, image, class_, *, samples=50, noise=0.15, seed=0):
     spread, rng = np.float32(noise * np.ptp(image)), np.random.default_rng(seed)
     count = range(positive_integer("samples", samples))
     copies = (image + spread * rng.standard_normal(image.shape, np.float32) for _ in count)
-    return np.abs(_mean_gradient(network, class_, copies)).max(axis=-1)
+    shown = ((n, _parts(network)[0](batch)) for n, batch in _batches(copies))
+    return np.abs(_mean_gradient(network, class_, image, shown)).max(axis=-1)
 
 
 @_method
 def integrated_gradients(network, image, class_, *, steps=50, baseline=None):
     """Σ over channels of (I − I₀) · mean of ∂S/∂I on the line from I₀ to I; signed (Sundararajan et al. 2017). steps:
     midpoints; baseline: I₀, image or colour (None = the network's mean colour); its error: `completeness_gap`."""
-    start = np.float32(network.mean if baseline is None else baseline)
-    points = np.float32((np.arange(positive_integer("steps", steps)) + 0.5) / steps)
-    on_line = (start + t * (image - start) for t in points)
-    return np.sum((image - start) * _mean_gradient(network, class_, on_line), axis=-1)
+    start = np.broadcast_to(np.float32(network.mean if baseline is None else baseline), image.shape)
+    points = np.float32((np.arange(positive_integer("steps", steps)) + 0.5) / steps)[:, None, None, None]
+    first, last = _parts(network)[0](np.stack([start, image]))  # what is affine keeps the line straight
+    on_line = ((n, first + t * (last - first)) for n, t in _batches(points))
+    return np.sum((image - start) * _mean_gradient(network, class_, image, on_line), axis=-1)
 
 
 def completeness_gap(network, image, class_, saliency_map, *, baseline=None):
@@ -103,7 +104,7 @@ def guided_backprop(network, image, class_):
     Handle with care: it shows edges and hardly depends on class or weights (Adebayo et al. 2018; `randomised`)."""
     guided = _guided(network)
     guided.model.set_weights(network.model.get_weights())  # they may have been trained since
-    return np.abs(_mean_gradient(guided, class_, [image])).max(axis=-1)
+    return np.abs(_mean_gradient(guided, class_, image)).max(axis=-1)
 
 
 @_method
@@ -159,17 +160,17 @@ def _batches(pictures):
         yield len(chunk), np.stack(chunk + chunk[-1:] * (BATCH - len(chunk) if len(chunk) > 1 else 0))
 
 
-def _mean_gradient(network, class_, pictures):
-    """The mean of ∂S/∂I over pictures of one size."""
-    direction, total, count = network.direction(class_), 0.0, 0
-    for n, batch in _batches(pictures):
-        slopes = _compiled_gradient(network)(batch, direction, batch.shape[1:3])[1].numpy()[:n]
-        total, count = total + slopes.sum(axis=0), count + n
-    return total / np.float32(count)
+def _mean_gradient(network, class_, image, batches=None):
+    """∂S/∂I at an image, or the mean over others of its size, given as (n, `_parts`' h of a batch, n of them real)."""
+    (start, ahead, back, _), direction, total, count = _parts(network), network.direction(class_), 0.0, 0
+    for n, h in batches or [(1, start(image[None]))]:
+        total += ahead(h, direction * (np.arange(len(h)) < n)[:, None].astype(np.float32))
+        count += n
+    return back(image[None], total / count)[0].numpy()
 
 
 def _logits(network, pictures):
-    return np.concatenate([_compiled_logits(network)(batch).numpy()[:n] for n, batch in _batches(pictures)])
+    return np.concatenate([_parts(network)[3](batch).numpy()[:n] for n, batch in _batches(pictures)])
 
 
 def _put_back(shape, places, values):
@@ -192,8 +193,7 @@ def _compiled_gradient(network, layer=None):
     def run(batch, direction, size):
         with tf.GradientTape() as tape:
             tape.watch(batch)
-            shown = batch if batch.shape[1:3] == size else tf.image.resize(batch, size)
-            found = model(shown, training=False)
+            found = model(tf.image.resize(batch, size), training=False)
             source, logits = found if layer else (batch, found)
             score = tf.reduce_sum(logits * direction)
         return source, tape.gradient(score, source, unconnected_gradients="zero")
@@ -201,9 +201,26 @@ def _compiled_gradient(network, layer=None):
     return run
 
 
-@functools.lru_cache(maxsize=16)
-def _compiled_logits(network):
-    return tf.function(lambda batch: network.model(batch, training=False))
+@functools.lru_cache(maxsize=32)
+def _parts(network):
+    """batch → h, where the network stops being affine; (h, directions) → Σ ∂S/∂h; (image, such a sum) → ∂S/∂I, so that
+    one way back through the first convolution, which takes long, serves all images; batch → logits."""
+    start, rest = graphs.split(network.classifier())
+
+    def ahead(h, directions):
+        with tf.GradientTape() as tape:
+            tape.watch(h)
+            score = tf.reduce_sum(rest(h, training=False) * directions)
+        return tf.reduce_sum(tape.gradient(score, h, unconnected_gradients="zero"), axis=0, keepdims=True)
+
+    def back(image, slopes):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            h = start(image, training=False)
+        return tape.gradient(h, image, output_gradients=slopes)
+
+    begin, whole = (lambda batch, model=m: model(batch, training=False) for m in (start, network.classifier()))
+    return tuple(map(tf.function, (begin, ahead, back, whole)))
 
 
 @functools.lru_cache(maxsize=8)

@@ -12,8 +12,6 @@ from vizlib.errors import InputError
 from vizlib.parameters import positive_integer
 
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight: the edges are symmetric
-
-
 # trimap: int8 (H, W), see `trimap`; mask: bool (H, W); box: (top, left, bottom, right) px, the last two excluded
 Segmentation = namedtuple("Segmentation", "trimap mask box")
 

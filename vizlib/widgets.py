@@ -296,5 +296,5 @@ def _numbers(size, iterations, regularization, seed):
     made = {name: _slider(w.IntSlider, w.BoundedIntText, name, limits, value=value, step=step)
             for name, (value, limits, step) in whole.items()}  # fmt: skip
     powers = {"min": -2, "max": 2, "value": regularization}
-    made["regularization"] = _slider(w.FloatLogSlider, w.BoundedFloatText, "regularization", (0.01, 100.0), **powers)
-    return made
+    strength = _slider(w.FloatLogSlider, w.BoundedFloatText, "regularization", (0.01, 100.0), **powers)
+    return made | {"regularization": strength}

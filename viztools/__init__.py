@@ -3,6 +3,7 @@
 From the ground up (a module imports only from those above it, and from vizlib):
 
 records      what an execution leaves in its folder; the ledger of a sweep
+examine      a student's function held against an exercise; pictures with alt text (`vizlib.check`)
 points       sweep files and parameters, checked → points
 kernel       the process that executes points in a warm kernel
 execute      one point in such a process, under limits of time and memory

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vizlib.check import NotYet
+from viztools.examine import NotYet
 from viztools.lessons.register import Lesson, close, compare, gradient, numbers, rng, tensor
 
 INNER = (1, 2, 3)  # all axes of a batch but the first

@@ -5,7 +5,7 @@ import traceback
 import numpy as np
 
 from vizlib.backend import tf
-from vizlib.check import NotYet
+from viztools.examine import NotYet
 
 LESSONS = {}  # name → Lesson
 rng = np.random.default_rng()  # from the system's entropy: no two checks see the same numbers

@@ -5,7 +5,7 @@ from scipy.special import expit, log_softmax, softmax
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from vizlib.backend import tf
-from vizlib.check import NotYet
+from viztools.examine import NotYet
 from viztools.lessons.register import Lesson, close, compare, gradient, numbers, rng, tensor
 
 e01 = Lesson("e01", hint="one column of the table of logits is the class's own; softmax is one call in TensorFlow.")
