@@ -25,7 +25,8 @@ PREPROCESSING = {
     "tf": (1 / 127.5, (127.5, 127.5, 127.5), False),  # keras.applications, mode "tf"
     "lite": (1 / 128, (127.0, 127.0, 127.0), False),  # EfficientNet-Lite
     "caffe": (1.0, (123.68, 116.779, 103.939), True),  # VGG's own: BGR, minus the ImageNet mean colour
-    "torch": ((1 / 58.395, 1 / 57.12, 1 / 57.375), (123.675, 116.28, 103.53), False)}  # fmt: skip
+    "torch": ((1 / 58.395, 1 / 57.12, 1 / 57.375), (123.675, 116.28, 103.53), False),
+}
 ABOUT = ("name", "size", "mean", "classes", "main")
 
 

@@ -34,14 +34,8 @@ class Snapshot:
     seconds: float
 
     image = property(lambda self: self.images[0])
-
-    @property
-    def terms(self):
-        return {name: float(np.mean(v)) for name, v in self.values.items()}
-
-    @property
-    def loss(self):
-        return sum(self.terms.values())
+    terms = property(lambda self: {name: float(np.mean(v)) for name, v in self.values.items()})
+    loss = property(lambda self: sum(self.terms.values()))
 
 
 class ForgetfulAdagrad(keras.optimizers.Optimizer):
