@@ -74,11 +74,13 @@ def gradient_times_input(network, image, class_):
 def smoothgrad(network, image, class_, *, samples=50, noise=0.15, seed=0):
     """max over channels of |mean of ∂S/∂I over noisy copies| (Smilkov et al. 2017); noise: sd over image's range. Each
     draw is added and subtracted (ours): half the draws, and errors that cancel, so that seeds agree better."""
-    spread, rng = np.float32(noise * np.ptp(image)), np.random.default_rng(seed)
-    count = positive_integer("samples", samples)
-    draws = (spread * rng.standard_normal(image.shape, np.float32) for _ in range(0, count, 2))
-    copies = itertools.islice((image + sign * draw for draw in draws for sign in (1, -1)), count)
-    shown = ((n, _parts(network)[0](batch)) for n, batch in _batches(copies))
+    count, spread = positive_integer("samples", samples), np.float32(noise * np.ptp(image))
+
+    def copies(first):
+        draws = spread * tf.random.stateless_normal((BATCH // 2, *image.shape), (seed, first))
+        return tf.reshape(image + tf.stack([draws, -draws], axis=1), (BATCH, *image.shape))
+
+    shown = ((min(BATCH, count - k), _parts(network)[0](copies(k))) for k in range(0, count, BATCH))
     return np.abs(_mean_gradient(network, class_, image, shown)).max(axis=-1)
 
 
