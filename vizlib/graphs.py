@@ -113,7 +113,7 @@ def _shared(layer, spread):
 def fold(model):
     """The same function of a flat model in fewer passes over memory: batch norms behind linear convolutions are part of
     these, and zero padding before them. Computed from the model's own weights at each call, as they may be trained."""
-    start, made = keras.Input(model.inputs[0].shape[1:]), {}
+    start, made = keras.Input(model.inputs[0].shape[1:], name=model.inputs[0].name), {}
 
     def call(layer, *arguments, **options):
         maker, source, _ = made.get(id(x := arguments[0]), (None, None, None))
