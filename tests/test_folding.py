@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vizlib import graphs
+from vizlib import graphs, networks
 from vizlib.backend import keras, tf
 
 layers = keras.layers
@@ -162,3 +162,41 @@ def test_paddings_before_folded_convolutions_stay_what_they_were(size, padding, 
     np.testing.assert_allclose(folded(pictures), model(pictures, training=False), rtol=2e-5)
     alike = (size, padding) in {((12, 12), ((0, 1), (0, 1))), ((13, 16), ((1, 1), (0, 1)))}
     assert any(isinstance(layer, layers.ZeroPadding2D) for layer in folded.layers) != alike
+
+
+def test_layers_called_by_keywords():
+    image = keras.Input((None, None, 3))
+    y = layers.BatchNormalization()(inputs=layers.Conv2D(4, 3)(inputs=image))
+    agrees(random_weights(keras.Model(image, layers.Add()([y, y]))), left=0)
+
+
+def test_what_new_layers_compute_in_changes_no_fold():
+    model = chain(layers.Conv2D(4, 3), layers.BatchNormalization())
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        folded = graphs.fold(model)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    np.testing.assert_allclose(folded(IMAGES), model(IMAGES, training=False), rtol=2e-5)
+
+
+def test_channels_first_is_left():
+    image = keras.Input((12, 11, 3))
+    y = layers.Conv2D(11, 1, data_format="channels_first")(layers.Permute((3, 1, 2))(image))
+    folded = graphs.fold(keras.Model(image, layers.BatchNormalization(axis=3)(y)))
+    assert norms(folded) == 1 and not any(isinstance(layer, graphs.Joined) for layer in folded.layers)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v2_cats_vs_dogs"])
+def test_shipped_networks_are_cut_behind_their_first_convolution(name):
+    start, _ = graphs.split(networks.load(name).classifier())
+    assert [type(layer).__name__ for layer in start.layers] == ["InputLayer", "Conv2D", "Conv2D"]
+
+
+def test_a_layer_used_twice_ends_the_start_before_it():
+    image, convolution = keras.Input((None, None, 3)), layers.Conv2D(3, 3, padding="same")
+    model = random_weights(keras.Model(image, convolution(layers.ReLU()(convolution(image) - 2.0))))
+    start, rest = graphs.split(graphs.fold(model))
+    assert [type(layer).__name__ for layer in start.layers] == ["InputLayer"]
+    np.testing.assert_allclose(rest(start(IMAGES)), model(IMAGES), rtol=1e-5)

@@ -459,3 +459,16 @@ def test_gradient_agrees_with_tf_keras_vis():
     explain, score = peer.Saliency(network.model), lambda logits: logits[:, 1]
     expected = explain(score, IMAGE[None], keepdims=True, normalize_map=False)
     close(saliency.gradient(network, IMAGE, 1), np.abs(np.asarray(expected))[0].max(axis=-1))
+
+
+def test_a_head_that_keeps_its_grid_mixes_no_images():
+    head = layers.Conv2D(4, 3), layers.ReLU(), layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(3, 1)
+    network = network_of(*head)
+    close(saliency.smoothgrad(network, IMAGE, 0, samples=10, noise=0), saliency.gradient(network, IMAGE, 0))
+
+
+def test_a_seed_may_be_large_and_is_checked():
+    network = convolutional()
+    one, other = (saliency.smoothgrad(network, IMAGE, 0, samples=3, seed=s) for s in (2**40, 2**64 + 1))
+    assert np.abs(one - other).max() > 0
+    assert "seed" in sentence(saliency.smoothgrad, network, IMAGE, 0, seed=-1)

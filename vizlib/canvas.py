@@ -160,9 +160,8 @@ class Distort:
 
     def __call__(self, images, seeds, amplitude):
         matrices = [self._matrix(seeds[k], amplitude, images.shape[1]) for k in range(images.shape[0])]
-        resampling = {"output_shape": tf.shape(images)[1:3], "interpolation": "BILINEAR", "fill_mode": "CONSTANT"}
-        given = {"images": images, "transforms": tf.stack(matrices), "fill_value": 0.5}
-        return tf.raw_ops.ImageProjectiveTransformV3(**given, **resampling)
+        return tf.raw_ops.ImageProjectiveTransformV3(images=images, transforms=tf.stack(matrices), fill_value=0.5,
+            output_shape=tf.shape(images)[1:3], interpolation="BILINEAR", fill_mode="CONSTANT")  # fmt: skip
 
     def _matrix(self, seed, amplitude, size):
         u = tf.random.stateless_uniform((2 + 2 * len(self.jitters),), seed + [3, 0], -1.0, 1.0) * amplitude

@@ -111,14 +111,14 @@ def _shared(layer, spread):
 
 
 def fold(model):
-    """The same function of a flat model in fewer passes over memory: batch norms behind linear convolutions are part of
+    """A flat model, for inference, in fewer passes over memory: batch norms behind linear convolutions are part of
     these, and zero padding before them. Computed from the model's own weights at each call, as they may be trained."""
     start, made = keras.Input(model.inputs[0].shape[1:], name=model.inputs[0].name), {}
 
     def call(layer, *arguments, **options):
-        maker, source, _ = made.get(id(x := arguments[0]), (None, None, None))
+        maker, source, _ = made.get(id(x := next(iter((*arguments, *options.values())))), (None,) * 3)
         if _is_norm(layer) and _is_linear(maker):
-            pad, wider, _ = made.get(id(source), (None, None, None))
+            pad, wider, _ = made.get(id(source), (None,) * 3)
             same = isinstance(pad, keras.layers.ZeroPadding2D) and _pads_alike(maker, pad, wider.shape)
             return Joined(maker, layer, "same" if same else maker.padding)(wider if same else source)
         y = layer(*arguments, **{k: v for k, v in options.items() if v is not None})
@@ -129,9 +129,10 @@ def fold(model):
     return keras.Model(start, end, name=model.name)
 
 
-_plain = lambda y: y.activation is keras.activations.linear and y.compute_dtype == "float32"
+_float32 = lambda y: y.compute_dtype == "float32"
+_plain = lambda y: y.activation is keras.activations.linear and y.data_format == "channels_last" and _float32(y)
 _is_linear = lambda y: type(y) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D) and _plain(y)
-_is_norm = lambda y: type(y) is keras.layers.BatchNormalization and y.axis in (-1, 3)
+_is_norm = lambda y: type(y) is keras.layers.BatchNormalization and y.axis in (-1, 3) and _float32(y)
 
 
 def _pads_alike(convolution, pad, shape):
@@ -146,7 +147,7 @@ class Joined(keras.layers.Layer):
     """norm(convolution(x)) in one convolution, which `padding` may make wider than the layer's own."""
 
     def __init__(self, convolution, norm, padding):
-        super().__init__()
+        super().__init__(dtype="float32")  # whatever precision new layers have by now
         self.convolution, self.norm, self.padding = convolution, norm, padding
 
     def call(self, x):
@@ -156,7 +157,7 @@ class Joined(keras.layers.Layer):
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         kernel = layer.kernel * (tf.reshape(scale, layer.kernel.shape[2:]) if depthwise else scale)
         convolve = keras.ops.depthwise_conv if depthwise else keras.ops.conv
-        y = convolve(x, kernel, strides=layer.strides, padding=self.padding, dilation_rate=layer.dilation_rate)
+        y = convolve(x, kernel, layer.strides, self.padding, "channels_last", layer.dilation_rate)
         # not `y + …`: only so TensorFlow joins convolution, bias and ReLU6
         return tf.nn.bias_add(y, scale * (bias - mean) + (norm.beta if norm.center else 0.0))
 
@@ -166,10 +167,13 @@ class Joined(keras.layers.Layer):
 
 def split(model):
     """(start, rest): a folded model cut behind the last layer up to which all is affine, so that gradients add up."""
-    affine = lambda y: _is_linear(y) or isinstance(y, Joined | keras.layers.ZeroPadding2D)
+    nodes = [node for level in model._nodes_by_depth.values() for node in level]  # layers may serve other graphs, too
+    once = lambda y: sum(node.operation is y for node in nodes) == 1
+    affine = lambda y: once(y) and (_is_linear(y) or isinstance(y, Joined | keras.layers.ZeroPadding2D))
+    made = {node.operation: node.output_tensors[0] for node in nodes}
     for layer in reversed([model.layers[0], *itertools.takewhile(affine, model.layers[1:])]):
-        with contextlib.suppress(ValueError):  # something goes round it, or it serves another graph, too
-            return keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
+        with contextlib.suppress(ValueError):  # something goes round it
+            return keras.Model(model.input, made[layer]), keras.Model(made[layer], model.output)
 
 
 def preprocess(x, *, scale, mean, reverse):

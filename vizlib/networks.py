@@ -25,8 +25,7 @@ PREPROCESSING = {
     "tf": (1 / 127.5, (127.5, 127.5, 127.5), False),  # keras.applications, mode "tf"
     "lite": (1 / 128, (127.0, 127.0, 127.0), False),  # EfficientNet-Lite
     "caffe": (1.0, (123.68, 116.779, 103.939), True),  # VGG's own: BGR, minus the ImageNet mean colour
-    "torch": ((1 / 58.395, 1 / 57.12, 1 / 57.375), (123.675, 116.28, 103.53), False),
-}
+    "torch": ((1 / 58.395, 1 / 57.12, 1 / 57.375), (123.675, 116.28, 103.53), False)}  # fmt: skip
 ABOUT = ("name", "size", "mean", "classes", "main")
 
 
@@ -50,7 +49,7 @@ class Network:
         return tuple(self.outputs)
 
     def features(self, layer, *, precision="float32", soft=None):
-        """The network cut at `layer`: keras.Model, (B, H, W, 3) in [0, 1] → that layer's output; cached.
+        """The network cut at `layer`: keras.Model, (B, H, W, 3) in [0, 1] → its output; cached, not to be saved.
         precision: "float32", or "bfloat16" behind the preprocessing; soft: (leak, spread) of `graphs.soften`, None for
         true gradients. InputError for an unknown layer, naming near ones."""
         if layer not in self.outputs:

@@ -14,7 +14,7 @@ import numpy as np
 from vizlib import graphs, images, networks
 from vizlib.backend import keras, tf
 from vizlib.errors import InputError, unknown
-from vizlib.parameters import positive_integer
+from vizlib.parameters import numbers, positive_integer
 
 BATCH = 10  # fills with ten crops and with 50 samples
 METHODS = {}  # name → function
@@ -74,7 +74,8 @@ def gradient_times_input(network, image, class_):
 def smoothgrad(network, image, class_, *, samples=50, noise=0.15, seed=0):
     """max over channels of |mean of ∂S/∂I over noisy copies| (Smilkov et al. 2017); noise: sd over image's range. Each
     draw is added and subtracted (ours): half the draws, and errors that cancel, so that seeds agree better."""
-    count, spread = positive_integer("samples", samples), np.float32(noise * np.ptp(image))
+    count, seed = positive_integer("samples", samples), numbers("seed", seed, most=1)[0] % 2**63
+    spread = np.float32(noise * np.ptp(image))
 
     def copies(first):
         draws = spread * tf.random.stateless_normal((BATCH // 2, *image.shape), (seed, first))
@@ -214,7 +215,7 @@ def _parts(network):
     def ahead(h, directions):
         with tf.GradientTape() as tape:
             tape.watch(h)
-            score = tf.reduce_sum(rest(h, training=False) * directions)
+            score = tf.reduce_sum(tf.reshape(rest(h, training=False), directions.shape) * directions)
         return tf.reduce_sum(tape.gradient(score, h, unconnected_gradients="zero"), axis=0, keepdims=True)
 
     def back(image, slopes):
