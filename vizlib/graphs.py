@@ -167,10 +167,9 @@ class Joined(keras.layers.Layer):
 
 def split(model):
     """(start, rest): a folded model cut behind the last layer up to which all is affine, so that gradients add up."""
-    nodes = [node for level in model._nodes_by_depth.values() for node in level]  # layers may serve other graphs, too
-    once = lambda y: sum(node.operation is y for node in nodes) == 1
-    affine = lambda y: once(y) and (_is_linear(y) or isinstance(y, Joined | keras.layers.ZeroPadding2D))
-    made = {node.operation: node.output_tensors[0] for node in nodes}
+    affine = lambda y: _is_linear(y) or isinstance(y, Joined | keras.layers.ZeroPadding2D)
+    # a layer may serve other graphs, too, and this one twice: nodes come from the end, so that its first use counts
+    made = {node.operation: node.output_tensors[0] for level in model._nodes_by_depth.values() for node in level}
     for layer in reversed([model.layers[0], *itertools.takewhile(affine, model.layers[1:])]):
         with contextlib.suppress(ValueError):  # something goes round it
             return keras.Model(model.input, made[layer]), keras.Model(made[layer], model.output)
