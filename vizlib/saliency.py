@@ -75,13 +75,14 @@ def smoothgrad(network, image, class_, *, samples=50, noise=0.15, seed=0):
     """max over channels of |mean of ∂S/∂I over noisy copies| (Smilkov et al. 2017); noise: sd over image's range. Each
     draw is added and subtracted (ours): half the draws, and errors that cancel, so that seeds agree better."""
     count, seed = positive_integer("samples", samples), numbers("seed", seed, most=1)[0] % 2**63
-    spread = np.float32(noise * np.ptp(image))
+    start, spread = _parts(network)[0], np.float32(noise * np.ptp(image))
+    nothing, here = start(np.stack([np.zeros_like(image), image]))
 
     def copies(first):
-        draws = spread * tf.random.stateless_normal((BATCH // 2, *image.shape), (seed, first))
-        return tf.reshape(image + tf.stack([draws, -draws], axis=1), (BATCH, *image.shape))
+        draws = start(spread * tf.random.stateless_normal((BATCH // 2, *image.shape), (seed, first))) - nothing
+        return tf.reshape(here + tf.stack([draws, -draws], axis=1), (BATCH, *here.shape))  # h is affine
 
-    shown = ((min(BATCH, count - k), _parts(network)[0](copies(k))) for k in range(0, count, BATCH))
+    shown = ((min(BATCH, count - k), copies(k)) for k in range(0, count, BATCH))
     return np.abs(_mean_gradient(network, class_, image, shown)).max(axis=-1)
 
 
