@@ -45,7 +45,7 @@ def class_names():
 def table():
     """A Markdown row a file: name, bytes, SHA-256."""
     files = [*sorted((DATA / "images").glob("*.jpg")), *sorted((DATA / "images/masks").glob("*.png"))]
-    files += [DATA / "imagenet_classes.json", DATA / "spectrum.npy"]
+    files += [DATA / "imagenet_classes.json", DATA / "spectrum.npy", *sorted((DATA / "licenses").glob("*.txt"))]
     files += sorted([*(DATA / "weights").glob("*.safetensors"), *(DATA / "weights").glob("*.json")])
     rows = ["| file | bytes | SHA-256 |", "|---|---|---|"]
     for path in files:

@@ -33,7 +33,7 @@ def written(path):
 
 def test_finetune_trains_writes_and_tells(folder, capsys):
     base = written(folder / "base")
-    arguments = ["finetune", folder / "photographs", "--out", folder / "new/mine", "--network", base]
+    arguments = ["finetune", folder / "photographs", "--out", folder / "new/mine.json", "--network", base]
     arguments += ["--frozen-below", "only", "--epochs", "2", "6", "--seed", "1"]
     assert command_line.main([str(a) for a in arguments]) == 0
     told = capsys.readouterr().out
@@ -41,6 +41,7 @@ def test_finetune_trains_writes_and_tells(folder, capsys):
     found = re.search(r"(\S+)% of the 4 held out .* \('green', 'red'\): (\[.*\])", told)
     assert np.sum(eval(found[2])) == 4
     assert float(found[1]) == pytest.approx(100 * np.trace(eval(found[2])) / 4)
+    assert {p.name for p in (folder / "new").iterdir()} == {"mine.json", "mine.safetensors"}
     network = networks.read(folder / "new/mine")
     assert (network.name, network.classes, network.size) == ("mine", ("green", "red"), 16)
     assert network.model.output_shape == (None, 1)
@@ -55,6 +56,7 @@ def test_finetune_trains_writes_and_tells(folder, capsys):
         ({"--size": "4"}, "size must be a number from 8 to 4096"),
         ({"folder": "nowhere"}, "has no sub-folder"),
         ({"--out": "photographs/red/0.png/mine"}, "0.png"),
+        ({"--out": "models/"}, "models/ is a folder; name the files in it too"),
     ],
 )
 def test_wrong_arguments_are_one_sentence_and_status_2(folder, capsys, monkeypatch, changed, said):
@@ -65,3 +67,18 @@ def test_wrong_arguments_are_one_sentence_and_status_2(folder, capsys, monkeypat
     assert command_line.main(arguments + (["3"] if "--epochs" in changed else [])) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("vizlib: ") and said in told and not list(folder.glob("mine*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["finetune", "photographs", "--out", ""], "--out: it is empty"),
+        (["gallery", "out", "--rows", " "], "--rows: it is empty"),
+        (["sweep", "points.yaml", "--workers", "0"], "--workers: it must be a whole number of at least 1, not '0'"),
+    ],
+)
+def test_what_the_parser_refuses_it_explains(capsys, given, said):
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(given)
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2 and said in told and "try it" not in told

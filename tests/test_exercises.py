@@ -426,13 +426,23 @@ def test_no_traceback_and_no_exercise_of_that_name():
 
 
 def test_generated_anew_nothing_differs(tmp_path, capsys):
-    (tmp_path / "e99_gone.ipynb").write_text("{}")
+    (tmp_path / "e99_mine.ipynb").write_text("{}")  # stays, as it is somebody else's
     given = ["exercises", "--solutions", str(SOLUTIONS["e01"].parent), "--out", str(tmp_path)]
     assert commands.main(given) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(SOLUTIONS)
     made = {p.name: p.read_bytes() for p in tmp_path.glob("*.ipynb")}
+    assert made.pop("e99_mine.ipynb") == b"{}"
+    assert {p.name for p in EXERCISES["e01"].parent.glob("e*.ipynb")} == {p.name for p in SOLUTIONS.values()}
     assert made == {p.name: p.read_bytes() for p in EXERCISES.values()}, "run python -m vizlib exercises"
     assert commands.main([*given[:2], str(tmp_path / "none"), *given[3:]]) == 2
+
+
+def test_solutions_are_not_written_over(tmp_path, capsys):
+    solved = tmp_path / "e01_mine.ipynb"
+    solved.write_bytes(SOLUTIONS["e01"].read_bytes())
+    assert commands.main(["exercises", "--solutions", str(tmp_path), "--out", f"{tmp_path}/."]) == 2
+    assert "holds the solutions" in capsys.readouterr().err
+    assert solved.read_bytes() == SOLUTIONS["e01"].read_bytes()
 
 
 def test_solved_cells_must_be_marked():

@@ -130,6 +130,15 @@ def test_an_id_is_of_all_that_decides_the_results(tmp_path, notebook, monkeypatc
     assert points.point(tmp_path / "other.ipynb", {"number": 2}, out=tmp_path)["id"] != same
 
 
+@pytest.mark.parametrize("folder", ["note.txt", "note.txt/deeper/still"])
+def test_a_file_where_the_folder_should_be_is_told_before_anything_starts(tmp_path, notebook, folder):
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"note.txt is a file; give another\.$"):
+        points.point(notebook, {"number": 1}, folder=tmp_path / folder)
+    with pytest.raises(InputError, match="is a file"):
+        points.point(notebook, {"number": 1}, out=tmp_path / folder)
+
+
 def test_grid_zip_list_and_both_notebooks(tmp_path, notebook):
     file = written(tmp_path, grid={"number": [1, 2], "mode": ["fine", "slow"]}, zip={"names": [["a"], ["b"]]})
     found = [p["parameters"] for p in points.read(file, out=tmp_path)]

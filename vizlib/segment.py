@@ -76,6 +76,6 @@ def largest_component(mask):
 
 
 def box(mask):
-    """The bounding box of a mask: (top, left, bottom, right) in px, the last two excluded."""
+    """The bounding box of a mask that is not empty: (top, left, bottom, right) in px, the last two excluded."""
     rows, columns = ndimage.find_objects(np.asarray(mask, np.uint8))[0]
     return rows.start, columns.start, rows.stop, columns.stop

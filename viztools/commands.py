@@ -60,15 +60,18 @@ def finetune(given):
     """Train a copy of a network on photographs and write it; print what was read and how good the written one is."""
     from vizlib import networks, runs, training
 
+    out = Path(given.out.removesuffix(".safetensors").removesuffix(".json"))
+    if given.out.endswith("/"):
+        raise InputError(f"{given.out} is a folder; name the files in it too, for example --out {given.out}pets.")
     network = networks.load(given.network)
-    runs.folder(Path(given.out).parent)  # rather fail now than after the training
+    runs.folder(out.parent)  # rather fail now than after the training
     data = training.dataset(given.folder, size=given.size or network.size, seed=given.seed)
     train, held = (len(part[1]) for part in data[:2])
     print(f"{train} photographs to train on, {held} held out, {len(data.skipped)} skipped", *data.skipped, sep="\n  ")
     tuned, _ = training.finetune(network, data, frozen_below=given.frozen_below, epochs=given.epochs, seed=given.seed)
-    networks.write(dataclasses.replace(tuned, name=Path(given.out).name), given.out)
-    accuracy, confusion, _ = training.evaluate(networks.read(given.out), *data.validation[:2])
-    print(f"{given.out}.json: {accuracy:.2%} of the {held} held out are right; {data.classes}: {confusion.tolist()}")
+    networks.write(dataclasses.replace(tuned, name=out.name), out)
+    accuracy, confusion, _ = training.evaluate(networks.read(out), *data.validation[:2])
+    print(f"{out}.json: {accuracy:.2%} of the {held} held out are right; {data.classes}: {confusion.tolist()}")
 
 
 def run(given):
@@ -156,20 +159,20 @@ def _arguments():
     command(doctor, "what works on this machine, a line each")
     add = command(finetune, "train on photographs, one sub-folder a class")
     add("folder", help="or tfds:NAME")
-    add("--out", required=True, help="path of the two files to write, without suffix")
+    add("--out", type=_name, required=True, help="path of the two files to write, without suffix")
     add("--network", default="mobilenet_v2_cats_vs_dogs", help="name or path")
     add("--frozen-below", default="block5a_expand", help="first layer that is trained, or its index")
     add("--epochs", nargs=2, default=(3, 12), metavar=("HEAD", "ALL"), help="at most")
-    add("--size", type=int, help="px, by default the network's own")
+    add("--size", type=_count, help="px, by default the network's own")
     add("--seed", type=int, default=0)
     add = command(run, "execute one notebook with parameters")
     add("notebook")
     add("-p", action="append", default=[], metavar="NAME=VALUE", help="a parameter, as often as needed")
-    add("--out", help="folder for results, by default one under runs/")
+    add("--out", type=_name, help="folder for results, by default one under runs/")
     add("--timeout", type=_seconds, default=3600.0, help="seconds at most")
     add = command(sweep, "execute a notebook with many parameters")
     add("file", help="YAML: notebook, and parameters, grid, zip or list")
-    add("--out", help="folder for results, by default runs/ and the file's name")
+    add("--out", type=_name, help="folder for results, by default runs/ and the file's name")
     add("--workers", type=_count, help="notebooks at once here, by default as cores and memory allow")
     add("--threads", type=_count, help="a worker, by default its share of the cores")
     add("--timeout", type=_seconds, default=3600.0, help="seconds a point may take")
@@ -179,14 +182,14 @@ def _arguments():
     add("--dry-run", action="store_true", help="list the points that are left, and what they may take")
     add = command(gallery, "one page of a sweep: pictures, numbers, plots")
     add("folder")
-    add("--rows", help="a parameter, by default the first that varies")
-    add("--columns", help="another, by default the second that varies")
+    add("--rows", type=_name, help="a parameter, by default the first that varies")
+    add("--columns", type=_name, help="another, by default the second that varies")
     add = command(table, "the numbers of a sweep as CSV or Parquet")
     add("folder")
-    add("--out", help="a .csv or .parquet file, by default table.csv in the folder")
+    add("--out", type=_name, help="a .csv or .parquet file, by default table.csv in the folder")
     add = command(exercises, "write the students' notebooks from the solved ones")
-    add("--solutions", default="notebooks/solutions", help="folder of the solved notebooks")
-    add("--out", default="notebooks/exercises", help="folder to write to")
+    add("--solutions", type=_name, default="notebooks/solutions", help="folder of the solved notebooks")
+    add("--out", type=_name, default="notebooks/exercises", help="folder to write to")
     return parser
 
 
@@ -195,9 +198,15 @@ def _checked(check, **limits):
         try:
             return check("it", text, **limits)
         except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+            raise argparse.ArgumentTypeError(str(error).partition("; try ")[0]) from None
 
     return read
+
+
+def _name(text):
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; leave the option out, or give a name")
+    return text
 
 
 _count, _seconds = _checked(positive_integer), _checked(number, low=1, high=1e7)
@@ -213,7 +222,7 @@ def main(arguments=None):
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     except ImportError as error:
-        print(f"vizlib: {error}; pip install 'vizlib[sweep]' brings what this command needs.", file=sys.stderr)
+        print(f"vizlib: {error}; pip install -e '.[sweep]' in the project's folder brings it.", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:
         print(f"vizlib: {error}", file=sys.stderr)

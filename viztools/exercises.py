@@ -40,13 +40,13 @@ def _stub(region):
 
 
 def generate(source, target):
-    """Write every students' notebook, remove those whose source is gone; give their paths. source, target: folders;
+    """Write every students' notebook and give their paths; what else is there stays. source, target: two folders;
     InputError where the first has no exercise."""
     solved = sorted(Path(source).glob("e*.ipynb"))
     if not solved:
         raise InputError(f"There are no solutions in {source}: run this where the project was checked out.")
-    for old in {p.name for p in Path(target).glob("e*.ipynb")} - {p.name for p in solved}:
-        (Path(target) / old).unlink()
+    if Path(target).resolve() == Path(source).resolve():
+        raise InputError(f"{target} holds the solutions, which would be overwritten; give another folder.")
     for path in solved:
         text = nbformat.writes(student(nbformat.read(path, 4)))
         files.write(Path(target) / path.name, (text + "\n").encode())

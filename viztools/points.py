@@ -84,6 +84,8 @@ def _folder(folder, out, name, notebook):
         raise InputError(
             f"{path} holds the notebook itself, which its executed copy would replace; give another folder."
         )
+    if file := next((p for p in (real, *real.parents) if p.exists() and not p.is_dir()), None):
+        raise InputError(f"{path} cannot be a folder, since {file} is a file; give another.")
     if not folder and real != path.parent.resolve() / name:
         raise InputError(f"{path} is a link to {real}, outside the results; remove it.")
     return str(real)

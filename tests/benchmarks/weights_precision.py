@@ -6,7 +6,7 @@
 Prints the largest ‖Φ16 − Φ32‖ / ‖Φ32‖ of each network's layers and logits; at most 1e-2 is wanted.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,12 @@ def features(network, photographs):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
     photographs = np.stack([images.load(name, size=224) for name in images.samples()])
     for name in ("vgg16", "efficientnet_lite0"):
-        half, full = networks.load(name), networks.read(Path(sys.argv[1]) / name)
+        half, full = networks.load(name), networks.read(folder / name)
         pairs = zip(*(features(n, photographs) for n in (half, full)), strict=True)
         changes = [float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in pairs]
         labels = [*half.main, "logits"][: len(changes)]
