@@ -275,6 +275,7 @@ MISTAKES = {
         (lambda s, x: size(s, x).max(-1) + 1, "is not the formula's"),
         (lambda s, x: size(s, 0 * x).max(-1), "at this very image"),
         (lambda s, x: size(s, x), "has shape (8, 11, 3), wanted is (8, 11)"),
+        (lambda s, x: tf.constant(size(s, x).max(-1)), "is a tensor, and a NumPy array is wanted"),
     ],
     "e03": [
         (lambda x, a: total(tf.abs(x) ** a) ** (1 / a), "this is the ℓ6 norm, not its sixth power"),
@@ -297,6 +298,8 @@ MISTAKES = {
         (lambda *a: climb(*a, move=lambda w: w), "the gradient itself was added"),
         (lambda *a: climb(*a, anew=False), "take the gradient anew"),
         (lambda *a: 0.99 * climb(*a), "as far as it may"),
+        (lambda s, x, e, n: np.clip(climb(s, x, e, n, bound=False), x - e, x + e), "clip inside the loop"),
+        (lambda *a: tf.constant(climb(*a)), "is a tensor, and a NumPy array is wanted"),
     ],
     "e05": [
         (lambda m, s: place_of(m, s)[::-1], "row and column are swapped"),

@@ -73,7 +73,13 @@ e02 = Lesson("e02", hint="watch the image inside a tf.GradientTape, and ask the 
 
 
 def _map(answer, score, image):
-    return numbers(answer(score, image.copy()), image.shape[:2], "the map")
+    return numbers(_array(answer(score, image.copy())), image.shape[:2], "the map")
+
+
+def _array(found):
+    if tf.is_tensor(found):  # cells below the check take an array's methods for granted
+        raise NotYet("the answer is a tensor, and a NumPy array is wanted; add .numpy().")
+    return found
 
 
 @e02.check("linear score")
@@ -118,7 +124,7 @@ e04 = Lesson("e04", hint="write one step: a gradient, its sign, and two clips; t
 
 
 def _fooled(answer, score, image, epsilon, steps):
-    return numbers(answer(score, image.copy(), epsilon, steps), image.shape, "the fooling image")
+    return numbers(_array(answer(score, image.copy(), epsilon, steps)), image.shape, "the fooling image")
 
 
 @e04.check("linear score")
@@ -147,6 +153,21 @@ def _(answer):
     found = _fooled(answer, lambda x: -tf.reduce_sum((x - tensor(goal)) ** 2, axis=(1, 2, 3)), image, epsilon, 12)
     if np.max(np.abs(found - goal)) > epsilon / 4 + 1e-3:
         raise NotYet("a hill with its top within reach was not climbed; take the gradient anew in every step.")
+
+
+@e04.check("never further than ε")
+def _(answer):
+    image, epsilon, far = rng.uniform(0.3, 0.7, (5, 6, 3)).astype(np.float32), 0.1, [0.0]
+
+    def score(x):
+        if tf.executing_eagerly():
+            far.append(float(tf.reduce_max(tf.abs(x - image))))
+        return tf.reduce_sum(tensor(slope) * x, axis=(1, 2, 3))
+
+    slope = rng.normal(size=image.shape)
+    _fooled(answer, score, image, epsilon, 12)
+    if max(far) > epsilon + 1e-4:
+        raise NotYet("on its way the image was further than ε from the first; clip inside the loop, in every step.")
 
 
 e05 = Lesson("e05", hint="two loops over the corners that fit, the sum of each window, and the best so far.")
