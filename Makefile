@@ -22,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 help:
 	@echo "make run    execute both notebooks into runs/"
-	@echo "make test   what CI demands"
+	@echo "make test   what CI runs first"
 	@echo "make lab    open the notebooks in JupyterLab"
 	@echo "make app    open the panels as a page without code, on this machine only"
 	@echo "make slow   the slow tests (minutes each)"
@@ -62,7 +62,7 @@ test: $(READY)
 		--ignore=notebooks/exercises notebooks
 
 slow: $(READY)
-	@$(BIN)/python -m pytest -m slow --durations=8 
+	@$(BIN)/python -m pytest -m slow --durations=8
 
 # uploads over 10 MB have to arrive before a panel can refuse them
 LARGE := tornado_settings="{'websocket_max_message_size': 200000000}"

@@ -31,9 +31,10 @@ def written(path):
     return f"{path}.json"
 
 
-def test_finetune_trains_writes_and_tells(folder, capsys):
+def test_finetune_trains_writes_and_tells(folder, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
     base = written(folder / "base")
-    arguments = ["finetune", folder / "photographs", "--out", folder / "new/mine.json", "--network", base]
+    arguments = ["finetune", folder / "photographs", "--out", "~/new/mine.json", "--network", base]
     arguments += ["--frozen-below", "only", "--epochs", "2", "6", "--seed", "1"]
     assert command_line.main([str(a) for a in arguments]) == 0
     told = capsys.readouterr().out
@@ -56,7 +57,11 @@ def test_finetune_trains_writes_and_tells(folder, capsys):
         ({"--size": "4"}, "size must be a number from 8 to 4096"),
         ({"folder": "nowhere"}, "has no sub-folder"),
         ({"--out": "photographs/red/0.png/mine"}, "0.png"),
-        ({"--out": "models/"}, "models/ is a folder; name the files in it too"),
+        ({"--out": "mine/"}, "mine/ names a folder, not the files in it; give for example --out mine/pets."),
+        ({"--out": "mine/.json"}, "names a folder"),
+        ({"--out": "mine/.."}, "names a folder"),
+        ({"--out": "."}, "names a folder"),
+        ({"--out": "photographs"}, "names a folder"),
     ],
 )
 def test_wrong_arguments_are_one_sentence_and_status_2(folder, capsys, monkeypatch, changed, said):

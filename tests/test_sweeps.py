@@ -130,6 +130,12 @@ def test_an_id_is_of_all_that_decides_the_results(tmp_path, notebook, monkeypatc
     assert points.point(tmp_path / "other.ipynb", {"number": 2}, out=tmp_path)["id"] != same
 
 
+def test_a_link_to_itself_is_one_sentence(tmp_path, notebook):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match=r"^[^\n]*loop[^\n]*; give another\.$"):
+        points.point(notebook, {"number": 1}, folder=tmp_path / "loop/deeper")
+
+
 @pytest.mark.parametrize("folder", ["note.txt", "note.txt/deeper/still"])
 def test_a_file_where_the_folder_should_be_is_told_before_anything_starts(tmp_path, notebook, folder):
     (tmp_path / "note.txt").write_text("mine")

@@ -23,7 +23,7 @@ AUGMENTATION = {"RandomFlip": "horizontal", "RandomRotation": 0.03, "RandomZoom"
 def dataset(source, *, size, validation=0.2, seed=0, limit=None):
     """Dataset(train, validation, classes, skipped) from a folder with one sub-folder a class, or "tfds:cats_vs_dogs".
     train, validation: (images uint8 (n, size, size, 3), labels (n,), names (n,)); skipped: name → why. validation:
-    share held out, drawn from `seed`; limit: files a class, of tfds: half of all. InputError: two classes need two."""
+    share held out, by `seed`; limit: files a class (tfds: half of all). InputError unless two classes have two each."""
     share, size = number("validation", validation, low=0.01, high=0.99), int(number("size", size, low=8, high=4096))
     classes, pictures = (_tfds if str(source).startswith("tfds:") else _folder)(str(source), limit)
     kept, skipped = _readable(pictures, size)

@@ -60,9 +60,10 @@ def finetune(given):
     """Train a copy of a network on photographs and write it; print what was read and how good the written one is."""
     from vizlib import networks, runs, training
 
-    out = Path(given.out.removesuffix(".safetensors").removesuffix(".json"))
-    if given.out.endswith("/"):
-        raise InputError(f"{given.out} is a folder; name the files in it too, for example --out {given.out}pets.")
+    text = given.out.removesuffix(".safetensors").removesuffix(".json")
+    out = Path(text).expanduser()
+    if text.endswith("/") or out.name in ("", "..") or out.is_dir():
+        raise InputError(f"{given.out} names a folder, not the files in it; give for example --out {out / 'pets'}.")
     network = networks.load(given.network)
     runs.folder(out.parent)  # rather fail now than after the training
     data = training.dataset(given.folder, size=given.size or network.size, seed=given.seed)

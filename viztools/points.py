@@ -78,8 +78,8 @@ def point(notebook, given, *, out=None, folder=None, cwd=None):
 
 
 def _folder(folder, out, name, notebook):
-    path = Path(_unbraced(str(folder or Path(out) / name), "an output folder")).expanduser()
-    real = path.resolve()
+    path = Path(os.path.expanduser(_unbraced(str(folder or Path(out) / name), "an output folder")))
+    real = _resolved(path)
     if real == Path(notebook).parent:
         raise InputError(
             f"{path} holds the notebook itself, which its executed copy would replace; give another folder."
@@ -89,6 +89,13 @@ def _folder(folder, out, name, notebook):
     if not folder and real != path.parent.resolve() / name:
         raise InputError(f"{path} is a link to {real}, outside the results; remove it.")
     return str(real)
+
+
+def _resolved(path):
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError) as error:  # links that lead round in a circle; which error, depends on Python
+        raise InputError(f"{path} cannot be a folder ({error}); give another.") from None
 
 
 def _unbraced(path, what):
