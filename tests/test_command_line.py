@@ -57,7 +57,7 @@ def test_finetune_trains_writes_and_tells(folder, capsys, monkeypatch):
         ({"--size": "4"}, "size must be a number from 8 to 4096"),
         ({"folder": "nowhere"}, "has no sub-folder"),
         ({"--out": "photographs/red/0.png/mine"}, "0.png"),
-        ({"--out": "mine/"}, "mine/ names a folder, not the files in it; give for example --out mine/pets."),
+        ({"--out": "mine/"}, "mine/ names a folder, not the files in it; give for example --out /"),
         ({"--out": "mine/.json"}, "names a folder"),
         ({"--out": "mine/.."}, "names a folder"),
         ({"--out": "."}, "names a folder"),

@@ -35,9 +35,9 @@ def linear(logits=3, **options):
     return network, network.model.get_layer("dense").get_weights()[0].reshape(H, W, 3, logits)
 
 
-def quadratic(power=2):
+def quadratic(power=2, **options):
     """S_c = Σ w_c · x^power, and w."""
-    network = network_of(lambda x: x**power, layers.Flatten(), layers.Dense(3, name="dense"))
+    network = network_of(lambda x: x**power, layers.Flatten(), layers.Dense(3, name="dense"), **options)
     return network, network.model.get_layer("dense").get_weights()[0].reshape(H, W, 3, 3)
 
 
@@ -131,6 +131,9 @@ def test_smoothgrad_is_the_gradient_at_the_mean_of_its_noisy_copies_where_the_gr
     shifted = IMAGE + spread * draws[1] / 13  # all draws before it come with both signs
     close(saliency.smoothgrad(network, IMAGE, 0, samples=13, noise=0.3, seed=5), slope(2 * w[..., 0] * shifted))
     close(saliency.smoothgrad(network, IMAGE, 0, samples=12, noise=0.3, seed=5), slope(2 * w[..., 0] * IMAGE))
+    network, w = quadratic(preprocessing="tf")  # which adds something, once, to each copy: 2x − 1
+    found = saliency.smoothgrad(network, IMAGE, 0, samples=13, noise=0.3, seed=5)
+    close(found, slope(4 * w[..., 0] * (2 * shifted - 1)))
 
 
 def slope(gradient):

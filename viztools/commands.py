@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+import os
 import platform
 import sys
 import time
@@ -61,8 +62,8 @@ def finetune(given):
     from vizlib import networks, runs, training
 
     text = given.out.removesuffix(".safetensors").removesuffix(".json")
-    out = Path(text).expanduser()
-    if text.endswith("/") or out.name in ("", "..") or out.is_dir():
+    out = Path(os.path.abspath(os.path.expanduser(text)))
+    if text.endswith("/") or out.is_dir():
         raise InputError(f"{given.out} names a folder, not the files in it; give for example --out {out / 'pets'}.")
     network = networks.load(given.network)
     runs.folder(out.parent)  # rather fail now than after the training
