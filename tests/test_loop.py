@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 
 from vizlib import canvas, class_image, files, images, inversion, networks, objectives, optimise, recipes
 from vizlib.errors import InputError
@@ -147,6 +148,19 @@ def test_priors_alone_fade_as_the_recipe_says(vgg):
         x -= 1 / 255 + factor * 100 * 2 * x / (size * size * 3)
     np.testing.assert_allclose(last.image, 0.5 + x / 255, rtol=1e-5)
     assert np.isclose(last.terms["L2"], 100 * x**2, rtol=1e-4), "reported at its own weight"
+
+
+def test_a_start_of_noise_is_blurred_once_as_the_recipe_says_and_a_given_one_never(vgg):
+    size, layer = 32, "block1_conv1"
+    still = canvas.FourierPixels(spread=0.02)
+    recipe = recipes.Recipe("toy", "", still, ("SGD", ()), rate=0.0, steps=9, blur=(0.5, 2.0))
+    target = objectives.match(inversion.encode(vgg, np.full((size, size, 3), 0.7, np.float32), layer))
+    noise, *others = (s.image for s in optimise.run(vgg.features(layer), target, recipe, size=size, every=1))
+    expected = ndimage.gaussian_filter(noise, (2, 2, 0), mode="wrap", truncate=8)
+    for step, image in enumerate(others, start=1):
+        np.testing.assert_allclose(image, noise if step < 5 else expected, atol=1e-5)
+    given = optimise.run(vgg.features(layer), target, recipe, size=size, start=noise[None])
+    np.testing.assert_allclose(finish(given).image, noise, atol=1e-5)
 
 
 @pytest.mark.parametrize(

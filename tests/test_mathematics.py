@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 
 from vizlib import canvas, objectives, recipes
 from vizlib.optimise import ForgetfulAdagrad
@@ -171,7 +172,19 @@ def test_the_spectrum_is_that_of_photographs():
 def test_projection_bounds_every_pixels_colour_and_leaves_the_rest():
     bounded = canvas.Pixels(MEAN, bound=100.0)
     pixels = tf.constant([[[[300.0, 0, 0], [10.0, 20.0, 30.0]]]])
-    np.testing.assert_allclose(bounded.project([pixels])[0], [[[[100.0, 0, 0], [10.0, 20.0, 30.0]]]], rtol=1e-6)
+    np.testing.assert_allclose(bounded.project([pixels], 0.0)[0], [[[[100.0, 0, 0], [10.0, 20.0, 30.0]]]], rtol=1e-6)
+    np.testing.assert_array_equal(canvas.Pixels(MEAN).project([pixels], 0.0)[0], pixels)
+
+
+@pytest.mark.parametrize("size", [48, 33])
+def test_a_fourier_canvas_is_blurred_by_a_gaussian_of_so_many_px_and_by_none(size):
+    each = canvas.FourierPixels(mean=MEAN)
+    picture = 0.3 + 0.4 * RNG.random((1, size, size, 3)).astype(np.float32)
+    (spectrum,) = each.encode(picture)
+    blurred = each.image(each.project([tf.constant(spectrum)], tf.constant(1.7)))
+    expected = ndimage.gaussian_filter(picture[0], (1.7, 1.7, 0), mode="wrap", truncate=8)
+    np.testing.assert_allclose(blurred[0], expected, atol=2e-4)
+    np.testing.assert_array_equal(each.project([tf.constant(spectrum)], tf.constant(0.0))[0], spectrum)
 
 
 VIEWS = [canvas.Crop(4), canvas.Distort()]
@@ -208,11 +221,11 @@ def test_mv2015_is_the_paper_in_units_of_sigma():
         energy = np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2)
         assert np.isclose(prior(recipe, "total variation", image), strength * energy, rtol=1e-3)
     assert recipe.optimizer == ("SGD", (("momentum", 0.9),)) and recipe.steps == 400 and not recipe.views
-    rates, _, keeps, fades = recipe.schedules(400)
+    rates, _, keeps, fades, blurs = recipe.schedules(400)
     expected = 0.3 * 0.004 * np.array([1, 1, 0.1, 0.1, 0.01, 0.01])
     np.testing.assert_allclose(rates[[0, 99, 100, 299, 300, 399]] / 27098.1**2, expected, rtol=1e-5)
     assert list(np.flatnonzero(keeps == 0)) == [100, 300], "momentum is reset at each rate change"
-    assert (fades == 1).all(), "the paper's priors stay"
+    assert (fades == 1).all() and not blurs.any(), "the paper's priors stay"
     assert np.isclose(recipe.canvas.spread * np.sqrt(3) * size, 27098.1, rtol=1e-4)
 
 
@@ -225,9 +238,9 @@ def test_mv2016_is_the_paper_over_its_c():
     energy = np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2)
     assert np.isclose(prior(recipe, "total variation", image), (6.5 / 80) ** 2 * energy / 400 / fidelity, rtol=1e-4)
     assert recipe.canvas.bound == 160 and recipe.steps == 350 and recipe.optimizer[0] == "ForgetfulAdagrad"
-    rates, amplitudes, keeps, fades = recipe.schedules(350)
+    rates, amplitudes, keeps, fades, blurs = recipe.schedules(350)
     assert list(np.flatnonzero(np.diff(amplitudes))) == [299], "jitter is off in the last 50"
-    assert (keeps == 1).all() and (fades == 1).all()
+    assert (keeps == 1).all() and (fades == 1).all() and not blurs.any()
     assert np.isclose(rates[299] / rates[300], 10) and np.isclose(rates[0], rates[299])
     for stride, jitter in ((1, 1), (4, 1), (8, 2), (16, 4)):
         (view,) = recipes.mv2016(mean=MEAN, size=20, stride=stride).views
@@ -258,10 +271,12 @@ def test_the_rungs_of_ours_add_to_the_papers_what_they_say():
 
 def test_our_inversions_rate_and_priors_fall_straight_to_zero_and_the_spectrum_ladders_rate_over_its_last_part():
     ours, spectrum = recipes.fourier(mean=MEAN, size=16, stride=8), recipes.maco2023(mean=MEAN, size=16)
-    rates, _, _, fades = ours.schedules(50)
+    rates, _, _, fades, blurs = ours.schedules(50)
     for falling in (rates / ours.rate, fades / 4):
         np.testing.assert_allclose(falling, 1 - (np.arange(50) + 0.5) / 50, atol=1e-6)
-    assert (recipes.fourier(mean=MEAN, size=16, stride=16).schedules(50)[3] == 1).all(), "in the last block priors stay"
+    assert list(np.flatnonzero(blurs)) == [7] and np.isclose(blurs[7], 1.5 * np.sqrt(8)), "early, once"
+    last = recipes.fourier(mean=MEAN, size=16, stride=16).schedules(50)
+    assert (last[3] == 1).all() and not last[4].any(), "in the last block priors stay, and nothing is blurred"
     rates = spectrum.schedules(50)[0] / spectrum.rate
     assert (rates[:30] == 1).all() and np.isclose(rates[40], 9.5 / 20), "the last 0.4 of 50 steps"
 

@@ -1,9 +1,9 @@
 """What is optimised and how it becomes an image, and the random views of it that a network is shown.
 
 A canvas has `start(seeds, size)` → parameters (list of float32 arrays), one random start a seed; `image(parameters)` →
-(B, H, W, 3) in [0, 1], clipped where it says so; `encode(images)`, its inverse; and `project(parameters)` → what the
-optimiser must put back after a step. A view is a function of (images (B, H, W, 3), seeds (B, 2), amplitude 0…1) →
-images and never changes the canvas."""
+(B, H, W, 3) in [0, 1], clipped where it says so; `encode(images)`, its inverse; and `project(parameters, blur)` → what
+the optimiser must put back after a step, on Fourier canvases blurred by a Gaussian of so many px. A view is a function
+of (images (B, H, W, 3), seeds (B, 2), amplitude 0…1) → images and never changes the canvas."""
 
 import functools
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from vizlib.backend import tf
 from vizlib.files import data_path
 
 GREY = (0.5, 0.5, 0.5)
+# of every rfft2 coefficient, (H, W/2 + 1), in cycles per pixel
+_frequencies = lambda size: np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
 # √ of the colour correlation of ImageNet pixels, as published with Lucid (Distill 2017), over its largest column norm
 _COLOUR = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]])
 COLOUR = (_COLOUR / np.linalg.norm(_COLOUR, axis=0).max()).astype(np.float32)
@@ -44,9 +46,7 @@ class Pixels:
     def encode(self, images):
         return [255.0 * (np.asarray(images, np.float32) - np.float32(self.mean))]
 
-    def project(self, parameters):
-        if self.bound == float("inf"):
-            return parameters
+    def project(self, parameters, blur):
         norm = tf.norm(parameters[0], axis=-1, keepdims=True)
         return [parameters[0] * tf.minimum(1.0, self.bound / tf.maximum(norm, 1e-6))]
 
@@ -82,7 +82,9 @@ class Fourier:
         spectrum = np.fft.rfft2(pixels) / (self.gain * _amplitudes(colours.shape[1], self.decay))
         return [np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)]
 
-    project = staticmethod(lambda parameters: parameters)
+    def project(self, parameters, blur):
+        waves = np.float32(np.pi * _frequencies(parameters[0].shape[2]))[..., None]
+        return [parameters[0] * tf.exp(-2.0 * (blur * waves) ** 2)]
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class Phase(FourierPixels):
         (spectrum,) = super().encode(images)
         return [np.arctan2(spectrum[..., 1], spectrum[..., 0])]
 
+    project = staticmethod(lambda parameters, blur: parameters)
+
 
 @functools.cache
 def _photographs(size):
@@ -128,8 +132,7 @@ def _photographs(size):
 
 def _amplitudes(size, decay):
     """Scale of every rfft2 coefficient, (H, W/2 + 1): size / f^decay, f in cycles per pixel, at least 1/size."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
-    return (size / np.maximum(frequency, 1 / size) ** decay).astype(np.float32)
+    return (size / np.maximum(_frequencies(size), 1 / size) ** decay).astype(np.float32)
 
 
 @dataclass(frozen=True)

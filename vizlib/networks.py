@@ -42,11 +42,7 @@ class Network:
     outputs: dict = field(repr=False)
     classes: tuple[str, ...] = field(default=(), repr=False)
     main: tuple[str, ...] = field(default=(), repr=False)
-
-    @property
-    def layers(self):
-        """Names of all layers that can be cut at, in order."""
-        return tuple(self.outputs)
+    layers = property(lambda self: tuple(self.outputs), doc="Names of all layers that can be cut at, in order.")
 
     def features(self, layer, *, precision="float32", soft=None):
         """The network cut at `layer`: keras.Model, (B, H, W, 3) in [0, 1] → its output; cached, not to be saved.

@@ -15,8 +15,9 @@ from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_vari
 class Recipe:
     """How to optimise: on what canvas, under which priors (times the user's strength) and views.
     optimizer: Keras class name and its options; schedule, times the rate: the learning rate, and fade, the factor on
-    the priors: (fraction of the steps, factor), …, straight lines between; views_until: fraction of steps that see
-    random views; rest: clear the momentum whenever the rate changes; soft: (leak, spread), see `graphs.soften`."""
+    the priors: (fraction of the steps, factor), …, straight lines between; blur: (fraction of the steps, px), once,
+    by a Gaussian of this σ, on Fourier canvases; views_until: fraction of steps that see random views; rest: clear
+    the momentum whenever the rate changes; soft: (leak, spread), see `graphs.soften`."""
 
     name: str
     source: str
@@ -29,39 +30,36 @@ class Recipe:
     views_until: float = 1.0
     schedule: tuple = ((0.0, 1.0),)
     fade: tuple = ((0.0, 1.0),)
+    blur: tuple = (0.0, 0.0)
     rest: bool = False
     soft: tuple | None = None
-
-    @property
-    def margin(self):
-        """How many px the canvas is larger than the image, for views that crop."""
-        return sum(view.margin for view in self.views)
+    margin = property(lambda self: sum(view.margin for view in self.views), doc="Px that the canvas is larger by.")
 
     def schedules(self, steps):
-        """Four float32 (steps,), for each step: the learning rate; the views' amplitude, 0 where it sees the image
-        itself; the factor on the momentum before it, 0 where the rate has just changed if `rest`; that on priors."""
+        """Five float32 (steps,): learning rate; the views' amplitude, 0 where a step sees the image itself; factor on
+        the momentum before it, 0 where the rate has just changed if `rest`; factor on priors; blur after it, px."""
         t = (np.arange(steps) + 0.5) / steps
         rate, fade = (np.interp(t, *np.transpose(points)) for points in (self.schedule, self.fade))
         keep = 1 - ((np.diff(rate, prepend=rate[0]) != 0) & self.rest)
-        return tuple(np.float32(values) for values in (self.rate * rate, t < self.views_until, keep, fade))
+        blur = self.blur[1] * (np.arange(steps) == int(self.blur[0] * steps))
+        return tuple(np.float32(values) for values in (self.rate * rate, t < self.views_until, keep, fade, blur))
 
 
 ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
 # mv2015: σ = 27098.1 for 227 × 227 × 3 values, so 68.9 a value; x/σ has unit norm
 RMS_2015 = 27098.1 / np.sqrt(227 * 227 * 3)
-CALM = 0.3
 B, V = 80.0, 80.0 / 6.5  # mv2016: colour bound B and total-variation scale V = B / 6.5, on the 0–255 scale
 
 
 def mv2015(*, mean, size, stride, beta=2.0):
     """Mahendran & Vedaldi, CVPR 2015 (arXiv 1412.0035). λ_V is 0.5, 5, 50 for a third of AlexNet's layers each; to tell
-    these by stride (on VGG16: blocks 1–2, 3–4, 5) is ours, and so is CALM: the paper's rate diverges on VGG16."""
+    these by stride (on VGG16: blocks 1–2, 3–4, 5) is ours, and so is the 0.3 on the rate, which diverges on VGG16."""
     sigma = RMS_2015 * np.sqrt(3.0) * size
     strength = 0.5 if stride < 4 else 5.0 if stride < 16 else 50.0
     # the paper sums V over pixels of x/σ; total_variation averages over them
     priors = 2.16e8 * alpha_norm(alpha=6, unit=sigma, mean=mean)
     priors += strength * size**2 * total_variation(beta=beta, unit=sigma)
-    rate = CALM * 0.004 * sigma**2  # 0.004 in units of x/σ (whose values are 1/σ of ours, and gradients σ times)
+    rate = 0.3 * 0.004 * sigma**2  # 0.004 in units of x/σ (whose values are 1/σ of ours, and gradients σ times)
     falling = ((0.25, 1.0), (0.25, 0.1), (0.75, 0.1), (0.75, 0.01))
     return Recipe("mv2015", "arXiv 1412.0035", Pixels(mean, spread=RMS_2015), ("SGD", (("momentum", 0.9),)), rate=rate,
                   steps=400, priors=priors, schedule=falling, rest=True)  # fmt: skip
@@ -82,15 +80,17 @@ def fourier(*, mean, size, stride, beta=2.0):
     """Ours: inversion on an unbounded Fourier canvas, without jitter; every constant was tuned on photographs.
     The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
     Adam's epsilon grows to gradients that say nothing, which it would amplify to noise. A short β2 keeps steps long.
-    Through block 4 priors fade: strong at first, they keep steps from detail in the wrong place, which would stay."""
+    Through block 4 priors fade: strong at first, they keep steps from detail in the wrong place, which would stay; for
+    the same end the image is blurred once, early: its broad shapes are right by then, and finer ones grow anew."""
     fine, smooth = 4.0 / stride, total_variation(beta=beta, unit=V)
     bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
     soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
     priors = 8e-5 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean) + 3e-3 * fine**-1.15 * smooth
     fade = ((0.0, 4.0), (1.0, 0.0)) if stride < 16 else ((0.0, 1.0),)  # beyond, colours would stray at the end
+    rate, blur = (0.07, (0.15, 1.5 * stride**0.5)) if stride < 16 else (0.056, (0.0, 0.0))
     adam = ("Adam", (("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
-    return Recipe("fourier", "this project", FourierPixels(mean=tuple(mean)), adam, rate=0.056 * fine**0.4, steps=160,
-                  priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, soft=soft)  # fmt: skip
+    return Recipe("fourier", "this project", FourierPixels(mean=tuple(mean)), adam, rate=rate * fine**0.4, steps=160,
+                  priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, blur=blur, soft=soft)  # fmt: skip
 
 
 def simonyan2013(*, mean, size):
