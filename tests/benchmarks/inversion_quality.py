@@ -8,6 +8,8 @@ block4_conv2, 0.25 at block5_conv1. Each photograph and layer takes about half a
 
 Whether a judge still sees the original's class says something only where it is sure of that class: with --sure, a
 photograph counts if its class survives a JPEG at quality 50, and the next of the folder comes in for one that fails.
+Under each layer stand the photographs whose class does not come first, with the judge's probability for it in the
+photograph itself, and its rank in the reconstruction (0 = first).
 """
 
 import argparse
@@ -29,11 +31,16 @@ def measure(network, judge, photo, layer, options):
     recipe = replace(recipe, soft=None) if options.true_gradients else recipe
     last = optimise.last(inversion.invert(network, photo, layer, every=options.iterations, recipe=recipe,
                                           steps=options.iterations))  # fmt: skip
-    said = np.argmax(judge.logits(images.resize(photo, judge.size)))
+    said = seen(judge, photo)
     rank = metrics.class_rank(judge.logits(images.resize(last.image, judge.size)), said)
     shift = metrics.lab_shift(last.image, photo)
     error, natural = last.terms["feature error"], metrics.naturalness(last.image, photo)
     return error, metrics.ssim(last.image, photo), shift, natural, rank, last.seconds
+
+
+def seen(judge, photo):
+    """Index of the class that a judge sees in a photograph."""
+    return np.argmax(judge.logits(images.resize(photo, judge.size)))
 
 
 def sure(judge, photo):
@@ -41,19 +48,18 @@ def sure(judge, photo):
     file = io.BytesIO()
     Image.fromarray(np.uint8(np.round(255 * photo))).save(file, "JPEG", quality=50)
     squeezed = np.float32(Image.open(file)) / 255
-    first, again = (np.argmax(judge.logits(images.resize(p, judge.size))) for p in (photo, squeezed))
-    return first == again
+    return seen(judge, photo) == seen(judge, squeezed)
 
 
 def chosen(files, judge, options):
-    """About every n-th photograph, and how many were passed over because the judge is not sure of them."""
-    step, photographs, passed = max(1, len(files) // options.photographs), [], 0
+    """{file: photograph} of about every n-th, and how many were passed over because the judge is not sure of them."""
+    step, photographs, passed = max(1, len(files) // options.photographs), {}, 0
     for file in (file for first in range(step) for file in files[first::step]):
         photo = images.load(file, size=options.size)
         if options.sure and not sure(judge, photo):
             passed += 1
         else:
-            photographs.append(photo)
+            photographs[file] = photo
         if len(photographs) == options.photographs:
             break
     return photographs, passed
@@ -77,13 +83,17 @@ def main():
           f"{', true gradients' if options.true_gradients else ''}; passed over: {passed}")  # fmt: skip
     print("layer          error (median, max)   SSIM  colour  natural  top-1  top-5  s")
     for layer in options.layers:
-        rows = np.array([measure(network, judge, p, layer, options) for p in photographs], float)
+        rows = np.array([measure(network, judge, p, layer, options) for p in photographs.values()], float)
         error, ssim, shift, natural, _, seconds = np.median(rows, axis=0)
         top1, top5 = np.mean(rows[:, 4] == 0), np.mean(rows[:, 4] < 5)
         worst = rows[:, 0].max()
         numbers = (f"{error:.4f} {worst:.4f}   {ssim:9.2f} {shift:7.1f} {natural:8.2f} {top1:6.0%} {top5:6.0%}"
                    f" {seconds:4.0f}")  # fmt: skip
         print(f"{layer}   {numbers}", flush=True)
+        for (file, photo), rank in zip(photographs.items(), rows[:, 4], strict=True):
+            if rank:
+                name, p = judge.top(images.resize(photo, judge.size), k=1)[0]
+                print(f"    {Path(file).stem}: {name} {p:.2f}, rank {rank:.0f}", flush=True)
 
 
 if __name__ == "__main__":
