@@ -63,6 +63,19 @@ def test_the_table_has_a_row_a_point_and_a_column_a_number(out):
         gallery.write_table(out, out / "table.xlsx")
 
 
+def test_of_equal_parameters_the_newest_is_shown_and_long_names_keep_their_ends(out, tmp_path):
+    old = points.point(
+        tmp_path / f"a_long_{'name' * 12}.ipynb", {"mode": "fine", "number": 10, "names": [HOSTILE]}, out=out
+    )
+    new = old | {"id": "0" * 16, "folder": str(out / ("0" * 16))}
+    (out / new["id"]).mkdir()
+    records.append(out, records.record(new) | {"ended": "2999-01-01T00:00:00+00:00"})
+    ids = list(gallery.frame(out)["id"])
+    assert len(ids) == 6 and new["id"] in ids and old["id"] not in ids
+    first, second = (gallery._text(f"image /home/somebody/photographs/image{n}.jpg") for n in (1, 2))
+    assert first != second and len(first) == 30
+
+
 def test_a_level_with_one_entry_gives_no_name_and_ambiguous_names_stay_long():
     assert gallery._numbers({"layers": {"block3": {"a": 1}}}) == {"layers.a": 1}
     several = gallery._numbers({"layers": {"b3": {"a": 1}, "b4": {"a": 2}}, "said": "x", "list": [1], "flag": True})
@@ -105,9 +118,11 @@ def test_both_notebooks_unset_parameters_and_odd_files_on_one_page(out, tmp_path
         gallery.write(out, rows="number", columns="number")
 
 
-def test_commands_and_folders_without_a_sweep(out, tmp_path, capsys):
+def test_commands_and_folders_without_a_sweep(out, tmp_path, capsys, monkeypatch):
     assert commands.main(["gallery", str(out)]) == 0 == commands.main(["table", str(out)])
     assert "gallery.html" in capsys.readouterr().out
+    monkeypatch.setenv("HOME", str(out.parent))
+    assert commands.main(["table", f"~/{out.name}", "--out=~/all.csv"]) == 0 and (out.parent / "all.csv").exists()
     assert commands.main(["gallery", str(tmp_path)]) == 2 and "no ledger with points" in capsys.readouterr().err
 
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import psutil
 import pytest
 import toy
@@ -231,6 +232,7 @@ def test_a_failure_is_one_line_and_only_the_machines_faults_are_tried_again(
     assert "\n" not in found["error"] and len(found["error"]) <= 500
     assert begun(tmp_path) == {0: times} and not (folder / "toy.ipynb").exists()
     assert records.read(folder) == found
+    assert (folder / "failed.ipynb").exists() or mode == "no summary", "how far it came"
     again, _ = executed(tmp_path, notebook, mode, retries=0, **options)
     assert begun(tmp_path)[0] == times + (fault == "machine"), "asked for anew, only the machine's fault is tried"
     assert again["status"] == "failed"
@@ -347,6 +349,13 @@ def test_run_as_a_command(tmp_path, notebook, capsys):
     assert commands.main(["run", str(notebook), "--out", str(tmp_path / "bad"), "-p", "mode=raise"]) == 1
 
 
+def test_no_person_sits_before_a_point_that_a_notebook_starts(monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "lesson.ipynb")
+    runner = execute.Runner(threads=None, show=False)
+    assert "JPY_SESSION_NAME" not in psutil.Process(runner.process.pid).environ()
+    runner.end()
+
+
 def test_a_run_can_be_stopped(tmp_path, notebook):
     command = [sys.executable, "-m", "vizlib", "run", str(notebook), "--out", str(tmp_path / "out"), "-p", "mode=hang"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
@@ -384,6 +393,8 @@ def test_dry_run_executes_nothing_and_estimates_by_what_was_measured(tmp_path, n
     assert commands.main(["sweep", str(file), "--out", str(tmp_path / "out"), "--dry-run", "--workers", "2"]) == 0
     told = capsys.readouterr().out
     assert told.count("about   120 s, 1.5 GiB") == 3 and "about 3 minutes by 2 workers" in told
+    assert commands.main(["sweep", str(file), "--out", str(tmp_path / "out"), "--dry-run", "--threads", "3"]) == 0
+    assert "of 3 threads" in capsys.readouterr().out
 
 
 def test_estimates_follow_work(tmp_path, notebook):
@@ -391,6 +402,10 @@ def test_estimates_follow_work(tmp_path, notebook):
     for point, seconds in zip(every, (2.0, 5.0), strict=False):  # 1 + 1 a 64 px image
         records.append(tmp_path, records.record(point, seconds=seconds, memory=1.0))
     assert [round(seconds, 2) for _, seconds, _ in sweep.estimate(every, tmp_path)] == [2.0, 5.0, 17.0]
+    records.append(tmp_path, records.record(every[0], seconds=12.0, memory=1.0))  # the first one also compiled
+    assert [round(seconds, 1) for _, seconds, _ in sweep.estimate(every, tmp_path)] == [3.4, 13.6, 54.4]
+    ((_, seconds, memory),) = sweep.estimate([points.point(notebook, {}, out=tmp_path)], tmp_path)
+    assert np.isnan(seconds) and np.isnan(memory), "unknown, not one second"
 
 
 def test_ctrl_c_ends_long_points_at_once_and_begins_no_other(tmp_path, notebook):

@@ -208,6 +208,28 @@ def test_closing_ends_the_thread():
     assert wait(lambda: threading.active_count() == before) < 1
 
 
+def test_a_late_stop_leaves_the_result_and_no_time_is_told_before_it_is_known():
+    said = []
+
+    def run(panel, settings):
+        for step in (0, 5, 10):
+            yield snapshot(step, 10, seconds=step)
+            said.append(panel.status.value)
+
+    made = panel(run)
+    made.start()
+    done = finish(made)
+    made.halt()
+    assert done.startswith("done: ") and made.status.value == done
+    assert said and not any("about 0 s" in status for status in said)
+
+
+def test_a_run_that_is_not_finite_any_more_says_so():
+    made = panel(lambda panel, settings: iter([snapshot(0, 9), snapshot(3, 9)]))
+    made.start()
+    assert finish(made).startswith("not finite any more, try less regularization: it, 3 iterations")
+
+
 def upload(panel, name, content):
     panel._uploaded({"new": ({"name": name, "content": memoryview(content)},)})
     return panel.status.value
@@ -223,6 +245,14 @@ def test_uploads_pass_the_gate_or_are_refused_in_a_sentence(inversion):
     assert "is not a picture" in upload(inversion, "notes.txt", b"no picture")
     assert "11 MB" in upload(inversion, "large.jpg", bytes(11 * 2**20))
     assert "notes.txt" not in inversion.controls["image"].options
+    Image.fromarray(images.to_uint8(1 - PICTURE)).save(other := io.BytesIO(), "PNG")
+    assert upload(inversion, evil, stream.getvalue()) == f"uploaded: {evil}", "the same again"
+    said = upload(inversion, evil, other.getvalue())
+    assert said.startswith("uploaded: ") and said != f"uploaded: {evil}", "another photograph of the same name"
+    assert inversion.controls["image"].value in said
+    np.testing.assert_allclose(inversion.photo(settings), PICTURE, atol=1 / 255)
+    again = settings | {"image": inversion.controls["image"].value}
+    np.testing.assert_allclose(inversion.photo(again), 1 - PICTURE, atol=1 / 255)
     assert "<img src=x" not in widgets.picture(PICTURE, evil) and html.escape(evil) in widgets.picture(PICTURE, evil)
     inversion.controls["image"].value = "chelsea"
 
@@ -250,6 +280,10 @@ def test_the_saliency_panel_answers_every_change_with_the_last():
     assert made.result[1].image.shape == (224, 3 * 224, 3)
     made.controls["class"].value = "tabby"
     assert "tabby" in finish(made)
+    shown = len(made.strip.children)
+    made.put_back(made.result[0] | {"class": "goldfish", "method": "grad_cam", "blend": 0.5})
+    assert "put back" in made.status.value and "press Run" not in made.status.value
+    assert "grad_cam of goldfish" in finish(made) and len(made.strip.children) == shown + 1, "one result, not a mixture"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import re
 import sys
 import threading
 import time
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,8 +111,7 @@ class Panel(w.VBox):
         for button, action in zip(self.buttons.values(), (self.start, self.halt, self.save), strict=True):
             button.on_click(action)
         self.progress, self.status = w.FloatProgress(max=1.0), w.Label("ready")
-        self.picture, self.curve = w.HTML(), w.HTML()
-        self.strip = w.HBox(layout={"flex_flow": "row wrap"})
+        self.picture, self.curve, self.strip = w.HTML(), w.HTML(), w.HBox(layout={"flex_flow": "row wrap"})
         for name, part in {"status": self.status, "picture": self.picture, "strip": self.strip, **self.buttons}.items():
             part.add_class(f"vz-{name.lower()}")
         for upload in controls["image"].beside if "image" in controls else ():
@@ -136,18 +134,18 @@ class Panel(w.VBox):
         """End what is being computed within a second; what it reached is kept."""
         self.wanted = False
         self.stop.set()
-        self.status.value = "stopping …" if self.begun else EARLY
+        self.status.value = ("stopping …" if self.begun else EARLY) if self.busy.locked() else self.status.value
         self.buttons["Run"].disabled, self.buttons["Stop"].disabled = False, True
 
     def _compute(self):
-        self.wanted = self.begun = False
+        self.begun = False
         self.stop.clear()
         self.buttons["Run"].disabled, self.buttons["Stop"].disabled = True, False
         self.status.value = "running: loading and compiling, which takes some seconds at first"
         try:
-            settings = {name: control.value for name, control in self.controls.items()}
-            with warnings.catch_warnings(record=True) as said:
-                self.status.value = " ".join([self._follow(settings), *(str(note.message) for note in said)])
+            time.sleep(0.05)  # controls that are set together, as by put_back, are read together
+            self.wanted, settings = False, {name: control.value for name, control in self.controls.items()}
+            self.status.value = self._follow(settings)
         except Exception as error:  # a thread's traceback would reach nobody
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             self.status.value = kind + " ".join(str(error).split())[:300]
@@ -170,7 +168,8 @@ class Panel(w.VBox):
         self._tell(settings, snapshots)
         self.result = settings, (last := snapshots[-1])
         what, quality = self.words(settings, last)
-        state = "done" if last.step == last.steps else f"stopped before {last.steps}"
+        state = f"stopped before {last.steps}" if self.stop.is_set() else "not finite any more, try less regularization"
+        state = "done" if last.step == last.steps else state
         steps = f"{last.step} iterations, " if last.steps > 1 else ""
         about = f"{what}, {steps}{quality}, {last.seconds:.{int(last.seconds < 3)}f} s"
         again = w.Button(description=what, tooltip=f"put these settings back: {about}", layout={"width": "11em"})
@@ -185,9 +184,10 @@ class Panel(w.VBox):
     def _tell(self, settings, snapshots):
         first, now = snapshots[:2][-1], snapshots[-1]  # before the first report it compiles
         what, quality = self.words(settings, now)
-        left = (now.seconds - first.seconds) / max(1, now.step - first.step) * (now.steps - now.step)
+        rate = (now.step - first.step) / (now.seconds - first.seconds or 1.0)
+        left = f", about {(now.steps - now.step) / rate:.0f} s left" if rate else ""
         self.progress.value = now.step / now.steps
-        self.status.value = f"running: {what}, {now.step} of {now.steps}, {quality}, about {left:.0f} s left"
+        self.status.value = f"running: {what}, {now.step} of {now.steps}, {quality}{left}"
         self.picture.value = picture(now.image, f"{what} after {now.step} of {now.steps} iterations: {quality}")
         if now.terms:
             figure, stream = Figure(figsize=(4.2, 2.8), layout="tight"), io.BytesIO()
@@ -200,7 +200,7 @@ class Panel(w.VBox):
         """Set the controls as they were for an earlier result."""
         for name, value in settings.items():
             self.controls[name].value = value
-        self.status.value = "settings put back: press Run"
+        self.status.value = "settings put back" if self.busy.locked() else "settings put back: press Run"
 
     def save(self, *_):
         """Write the last picture into the panel's folder, exactly as it was optimised."""
@@ -222,7 +222,7 @@ class Panel(w.VBox):
         return images.load(self.uploads.get(settings["image"], settings["image"]), size=settings["size"])
 
     def _uploaded(self, change):
-        choice = self.controls["image"]
+        choice, kept = self.controls["image"], self.uploads
         for file in change["new"]:
             name, content = Path(file["name"]).name[-60:], bytes(file["content"])
             try:
@@ -232,7 +232,7 @@ class Panel(w.VBox):
             except InputError as error:
                 self.status.value = str(error).replace("The uploaded file", name)
                 continue
-            self.uploads[name] = content
+            kept[name := name if kept.get(name, content) == content else f"{len(kept)}-{name}"] = content
             choice.options = list(dict.fromkeys([*choice.options, name]))
             self.status.value, choice.value = f"uploaded: {name}", name
 

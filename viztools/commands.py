@@ -99,7 +99,7 @@ def sweep(given):
     every = points.read(given.file, out=out)
     options = {name: getattr(given, name) for name in ("workers", "threads", "timeout", "each")}
     if given.dry_run:
-        return _foretold(every, out, given.workers)
+        return _foretold(every, out, given.workers, given.threads)
     place = functools.partial(sweep.cluster, address=given.scheduler) if given.scheduler else sweep.local
     begun = time.perf_counter()
     found = sweep.run(every, out, functools.partial(place, **options), retries=given.retries)
@@ -114,7 +114,7 @@ def _shown(parameters):
     return ", ".join(f"{name}={str(value)[:60]}" for name, value in parameters.items())
 
 
-def _foretold(every, out, workers):
+def _foretold(every, out, workers, threads):
     from viztools import records, sweep
 
     left = [p for p in every if not records.finished(p)]
@@ -122,7 +122,7 @@ def _foretold(every, out, workers):
     for point, seconds, memory in sweep.estimate(left, out):
         total, most = total + seconds, max(most, memory)
         print(f"{point['id']}  about {seconds:5.0f} s, {memory:.1f} GiB  {_shown(point['parameters'])}")
-    workers, threads, _ = sweep.shares(max(1, len(left)), workers=workers)
+    workers, threads, _ = sweep.shares(max(1, len(left)), workers=workers, threads=threads)
     print(f"{len(left)} of {len(every)} points are left: about {total / 60 / workers:.0f} minutes by {workers} workers "
           f"of {threads} threads, each with up to {most:.1f} GiB")  # fmt: skip
 
@@ -183,11 +183,11 @@ def _arguments():
     add("--scheduler", metavar="ADDRESS", help="of a Dask cluster, tcp://host:8786")
     add("--dry-run", action="store_true", help="list the points that are left, and what they may take")
     add = command(gallery, "one page of a sweep: pictures, numbers, plots")
-    add("folder")
+    add("folder", type=_name)
     add("--rows", type=_name, help="a parameter, by default the first that varies")
     add("--columns", type=_name, help="another, by default the second that varies")
     add = command(table, "the numbers of a sweep as CSV or Parquet")
-    add("folder")
+    add("folder", type=_name)
     add("--out", type=_name, help="a .csv or .parquet file, by default table.csv in the folder")
     add = command(exercises, "write the students' notebooks from the solved ones")
     add("--solutions", type=_name, default="notebooks/solutions", help="folder of the solved notebooks")
@@ -208,7 +208,7 @@ def _checked(check, **limits):
 def _name(text):
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty; leave the option out, or give a name")
-    return text
+    return os.path.expanduser(text)  # a shell leaves the ~ of --out=~/x as it is
 
 
 _count, _seconds = _checked(positive_integer), _checked(number, low=1, high=1e7)

@@ -37,10 +37,11 @@ class Runner:
         # each kernel computes with its share of the cores only
         names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         share = dict.fromkeys(names, str(threads)) if threads else {}
+        mine = {k: v for k, v in os.environ.items() if k != "JPY_SESSION_NAME"}  # no person sits before this kernel
         self.threads, self.log = threads, None if show else tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "viztools.kernel"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
-            text=True, start_new_session=True, env={**QUIET, **os.environ, **share},
+            text=True, start_new_session=True, env={**QUIET, **mine, **share},
         )  # fmt: skip
         self.answers = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -129,5 +130,7 @@ def _broken_off(point, error, seconds):
     with contextlib.suppress(OSError, Timeout), FileLock(Path(point["folder"]) / ".lock", timeout=5):
         if known := records.finished(point):
             return known
+        with contextlib.suppress(OSError):  # how far it came
+            os.replace(Path(point["folder"]) / ".unfinished.ipynb", Path(point["folder"]) / "failed.ipynb")
         records.write(point, found)
     return found

@@ -26,12 +26,15 @@ ABSENT = "–"  # a parameter that another notebook has
 
 def frame(out):
     """A row a point: its id, status, parameters, and every number of its summary (by its last name where that is the
-    only one of it). InputError where there is no ledger."""
+    only one of it); of points with equal parameters, from before and after a change of code or of a photograph, the
+    newest. InputError where there is no ledger."""
     found = records.ledger(out)
     if not found:
         raise InputError(f"{out} has no ledger with points: give the folder of a sweep.")
-    names = list(dict.fromkeys(name for r in found.values() for name in r["parameters"]))
-    rows = [_row(record, names, Path(out) / record["id"]) for record in found.values()]
+    asked = lambda r: (r["notebook"], json.dumps(r["parameters"], sort_keys=True))
+    newest = {asked(r): r for r in sorted(found.values(), key=lambda r: r["ended"])}.values()
+    names = list(dict.fromkeys(name for r in newest for name in r["parameters"]))
+    rows = [_row(record, names, Path(out) / record["id"]) for record in newest]
     last = Counter(name.rpartition(".")[2] for name in {n for _, numbers in rows for n in numbers})
     taken = (*ABOUT, *names, "notebook")
     short = lambda name: end if last[end := name.rpartition(".")[2]] == 1 and end not in taken else f"summary.{name}"
@@ -190,8 +193,8 @@ def _plot(table, number, rows, columns):
 
 
 def _text(value):
-    """A short text that matplotlib does not take for a formula."""
-    return (shown if len(shown := str(value)) <= 30 else f"{shown[:29]}…").replace("$", r"\$")
+    """A short text that matplotlib does not take for a formula; of paths and lists, the ends tell them apart."""
+    return (shown if len(shown := str(value)) <= 30 else f"{shown[:9]}…{shown[-20:]}").replace("$", r"\$")
 
 
 def _template():

@@ -66,7 +66,7 @@ def checked(notebook, given):
 
 def point(notebook, given, *, out=None, folder=None, cwd=None):
     """The point of a notebook and its parameters; its folder is out/id unless it is given."""
-    notebook, cwd = str(Path(notebook).expanduser().resolve()), str(Path(cwd or os.getcwd()).resolve())
+    notebook, cwd = str(_resolved(Path(os.path.expanduser(notebook)))), str(Path(cwd or os.getcwd()).resolve())
     given = checked(_unbraced(notebook, "a notebook"), given)
     every = {name: default for name, (_, default) in declared(notebook).items() if name not in OWN} | given
     code = [c.source for c in _cells(notebook) if "parameters" not in c.metadata.get("tags", [])]
@@ -95,7 +95,7 @@ def _resolved(path):
     try:
         return path.resolve()
     except (RuntimeError, OSError) as error:  # links that lead round in a circle; which error, depends on Python
-        raise InputError(f"{path} cannot be a folder ({error}); give another.") from None
+        raise InputError(f"{path} cannot be used ({error}); give another.") from None
 
 
 def _unbraced(path, what):

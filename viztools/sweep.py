@@ -136,5 +136,7 @@ def estimate(points, out):
     for point in points:
         mine = [r for r in done if r["notebook"] == point["notebook"]] or [measured(point["notebook"])]
         x, y = np.array([[r["work"], r["seconds"]] for r in mine]).T
-        slope, start = np.polyfit(x, y, 1) if len(set(x)) > 1 else (y.mean() / x.mean(), 0.0)
-        yield point, max(1.0, start + slope * point["work"]), max(r["memory"] for r in mine)
+        slope, start = np.polyfit(x, y, 1) if len(set(x)) > 1 else (0.0, 0.0)
+        if slope <= 0:  # too few to tell, since the first ones also compiled
+            slope, start = y.mean() / x.mean(), 0.0
+        yield point, np.maximum(1.0, start + slope * point["work"]), max(r["memory"] for r in mine)
