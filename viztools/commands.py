@@ -62,7 +62,7 @@ def finetune(given):
     from vizlib import networks, runs, training
 
     text = given.out.removesuffix(".safetensors").removesuffix(".json")
-    out = Path(os.path.abspath(os.path.expanduser(text)))
+    out = Path(os.path.abspath(text))
     if text.endswith("/") or out.is_dir():
         raise InputError(f"{given.out} names a folder, not the files in it; give for example --out {out / 'pets'}.")
     network = networks.load(given.network)

@@ -131,6 +131,6 @@ def _broken_off(point, error, seconds):
         if known := records.finished(point):
             return known
         with contextlib.suppress(OSError):  # how far it came
-            os.replace(Path(point["folder"]) / ".unfinished.ipynb", Path(point["folder"]) / "failed.ipynb")
+            os.replace(Path(point["folder"]) / records.PARTIAL, Path(point["folder"]) / "failed.ipynb")
         records.write(point, found)
     return found

@@ -29,7 +29,6 @@ from viztools import records
 CLEAR = (
     "get_ipython().reset(new_session=True); import gc, matplotlib.pyplot; matplotlib.pyplot.close('all'); gc.collect()"
 )
-PARTIAL = ".unfinished.ipynb"
 
 
 class Warm(Engine):
@@ -154,7 +153,7 @@ def _run(point, request, kernel):
     folder = Path(point["folder"])
     (folder / ".lock").touch()
     since = (folder / ".lock").stat().st_mtime_ns  # by the clock that will also stamp the summary
-    partial, name = folder / PARTIAL, Path(point["notebook"]).name
+    partial, name = folder / records.PARTIAL, Path(point["notebook"]).name
     options = {"parameters": point["parameters"] | {"out": str(folder)}, "progress_bar": request["show"]}
     options |= {"cwd": point["cwd"], "engine_name": "warm"}
     try:

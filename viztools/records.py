@@ -32,6 +32,7 @@ KEYS = (
     "vizlib",
 )
 # what an operating system says where a disk or the memory is at fault, in whatever error a notebook wraps it
+PARTIAL = ".unfinished.ipynb"  # what a point that is being executed has written so far
 CODES = ("ENOSPC", "EROFS", "EDQUOT", "ENOMEM", "EIO", "EACCES", "EADDRINUSE", "EMFILE", "ENFILE", "EAGAIN", "ESTALE")
 MACHINE = (*(os.strerror(getattr(errno, n)) for n in CODES if hasattr(errno, n)), "can't start new thread")
 MACHINE_ERRORS = (
