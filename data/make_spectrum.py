@@ -24,7 +24,7 @@ def magnitudes(file, window):
     """|rfft2| of one photograph over 1/f, in decorrelated colours: (3, SIZE, SIZE/2 + 1)."""
     photo = images.load(file, size=SIZE)
     mean = photo.mean((0, 1))
-    (spectrum,) = canvas.FourierPixels(mean=tuple(mean)).encode((mean + (photo - mean) * window)[None])
+    (spectrum,) = canvas.Fourier()._spectrum(4.0 * ((photo - mean) * window)[None])
     return np.hypot(spectrum[0, ..., 0], spectrum[0, ..., 1])
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import ndimage
 
 from vizlib import canvas, class_image, files, images, inversion, networks, objectives, optimise, recipes
 from vizlib.errors import InputError
@@ -86,7 +85,7 @@ def test_knobs_compile_nothing_again(vgg, photo):
     (loop,) = [v for k, v in optimise._idle.items() if v.exact is vgg.features("block1_conv1")]
     counts = [f.experimental_get_tracing_count() for f in (loop.advance, loop.report)]
     run(steps=3, strength=0.5, seeds=[9])
-    recipe = recipes.for_layer("fourier", vgg, "block1_conv1", size=64)
+    recipe = recipes.for_layer("pyramid", vgg, "block1_conv1", size=64)
     finish(inversion.invert(vgg, images.load("coffee", size=64), "block1_conv1", recipe=recipe, steps=5, every=2))
     assert counts == [f.experimental_get_tracing_count() for f in (loop.advance, loop.report)] == [1, 1]
 
@@ -150,19 +149,6 @@ def test_priors_alone_fade_as_the_recipe_says(vgg):
     assert np.isclose(last.terms["L2"], 100 * x**2, rtol=1e-4), "reported at its own weight"
 
 
-def test_a_start_of_noise_is_blurred_once_as_the_recipe_says_and_a_given_one_never(vgg):
-    size, layer = 32, "block1_conv1"
-    still = canvas.FourierPixels(spread=0.02)
-    recipe = recipes.Recipe("toy", "", still, ("SGD", ()), rate=0.0, steps=9, blur=(0.5, 2.0))
-    target = objectives.match(inversion.encode(vgg, np.full((size, size, 3), 0.7, np.float32), layer))
-    noise, *others = (s.image for s in optimise.run(vgg.features(layer), target, recipe, size=size, every=1))
-    expected = ndimage.gaussian_filter(noise, (2, 2, 0), mode="wrap", truncate=8)
-    for step, image in enumerate(others, start=1):
-        np.testing.assert_allclose(image, noise if step < 5 else expected, atol=1e-5)
-    given = optimise.run(vgg.features(layer), target, recipe, size=size, start=noise[None])
-    np.testing.assert_allclose(finish(given).image, noise, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"steps": 0}, "iterations"), ({"steps": -3}, "iterations"), ({"steps": 2.5}, "iterations"),
@@ -190,7 +176,7 @@ def test_the_estimate_grows_with_layers_and_steps(vgg, photo):
 def _runs(keep, **options):
     cut = networks.load("vgg16").features("block1_conv2")
     target = objectives.match(cut(tf.constant(images.load("chelsea", size=32)[None])))
-    recipe = recipes.for_layer("fourier", networks.load("vgg16"), "block1_conv2", size=32)
+    recipe = recipes.for_layer("pyramid", networks.load("vgg16"), "block1_conv2", size=32)
     return optimise.run(cut, target, recipe, **{"size": 32, "steps": 12, "every": 3, "keep": keep, **options})
 
 

@@ -106,7 +106,7 @@ def test_inversion_writes_what_it_shows(inverted):
         assert all(p.shape == (64, 64, 3) for p in pictures) and not np.array_equal(*pictures)
     assert summary["layers"]["block3_conv1"]["ssim"] > summary["layers"]["block5_conv1"]["ssim"]
     assert len(summary["diversity"]["feature_error"]) == 6
-    assert set(summary["recipes"]) == {"fourier", "mv2016", "mv2015"}
+    assert set(summary["recipes"]) == {"pyramid", "mv2016", "mv2015"}
     assert set(summary["ladder"]) == set(summary["layers"]) and summary["channels"]["layer"] == "block5_conv1"
     assert (folder / "evolution.gif").stat().st_size > 0
     assert images.load(folder / "original.png").shape == (64, 64, 3)

@@ -1,9 +1,8 @@
 """What is optimised and how it becomes an image, and the random views of it that a network is shown.
 
 A canvas has `start(seeds, size)` → parameters (list of float32 arrays), one random start a seed; `image(parameters)` →
-(B, H, W, 3) in [0, 1], clipped where it says so; `encode(images)`, its inverse; and `project(parameters, blur)` → what
-the optimiser must put back after a step, on Fourier canvases blurred by a Gaussian of so many px. A view is a function
-of (images (B, H, W, 3), seeds (B, 2), amplitude 0…1) → images and never changes the canvas."""
+(B, H, W, 3) in [0, 1], clipped where it says so; `encode(images)`, its inverse; perhaps `project(parameters)`, what to
+put back after a step. A view is a function of (images, seeds (B, 2), amplitude 0…1) → images, never a new canvas."""
 
 import functools
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from vizlib.backend import tf
 from vizlib.files import data_path
 
 GREY = (0.5, 0.5, 0.5)
-# of every rfft2 coefficient, (H, W/2 + 1), in cycles per pixel
-_frequencies = lambda size: np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
 # √ of the colour correlation of ImageNet pixels, as published with Lucid (Distill 2017), over its largest column norm
 _COLOUR = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]])
 COLOUR = (_COLOUR / np.linalg.norm(_COLOUR, axis=0).max()).astype(np.float32)
@@ -46,7 +43,7 @@ class Pixels:
     def encode(self, images):
         return [255.0 * (np.asarray(images, np.float32) - np.float32(self.mean))]
 
-    def project(self, parameters, blur):
+    def project(self, parameters):
         norm = tf.norm(parameters[0], axis=-1, keepdims=True)
         return [parameters[0] * tf.minimum(1.0, self.bound / tf.maximum(norm, 1e-6))]
 
@@ -82,43 +79,57 @@ class Fourier:
         spectrum = np.fft.rfft2(pixels) / (self.gain * _amplitudes(colours.shape[1], self.decay))
         return [np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)]
 
-    def project(self, parameters, blur):
-        waves = np.float32(np.pi * _frequencies(parameters[0].shape[2]))[..., None]
-        return [parameters[0] * tf.exp(-2.0 * (blur * waves) ** 2)]
-
 
 @dataclass(frozen=True)
-class FourierPixels(Fourier):
-    """The Fourier canvas without its sigmoid, ours: mean + colours / 4, clipped; the gradient passes as if it were not.
-    A sigmoid is flat at its ends, so a smoothness prior there drives whole images to black or white; a straight
-    line has no such end (1/4 is the sigmoid's slope in the middle, so rates mean the same on both)."""
+class Pyramid:
+    """A Laplacian pyramid, ours: pictures (B, H / 2^k, W / 2^k, 3) down to 8 px or less, enlarged and summed. An
+    optimiser that scales the step of every number (Adam) so has a rate of its own for each scale at each place; waves
+    have no place, pixels no scale. mean: RGB in [0, 1]; spread: standard deviation of the start, white noise."""
 
     mean: tuple = GREY
+    spread: float = 0.03
+
+    def start(self, seeds, size):
+        return self._split(np.float32(self.spread) * _noise(seeds, (size, size, 3)))
 
     def image(self, parameters):
-        x = self._colours(parameters[0]) / 4.0 + tf.constant(self.mean, tf.float32)
-        return x + tf.stop_gradient(tf.clip_by_value(x, 0.0, 1.0) - x)
+        enlarged = lambda coarse, fine: tf.image.resize(coarse, fine.shape[1:3]) + fine
+        colours = functools.reduce(enlarged, parameters[::-1])
+        return _picture(tf.einsum("bhwc,dc->bhwd", colours, tf.constant(COLOUR)), self.mean)
 
     def encode(self, images):
-        return self._spectrum(4.0 * (np.asarray(images, np.float64) - self.mean))
+        pixels = 4.0 * (np.asarray(images, np.float64) - self.mean)
+        return self._split(np.float32(pixels @ np.linalg.inv(COLOUR.astype(float)).T))
+
+    def _split(self, colours):
+        if (size := colours.shape[1]) <= 8:
+            return [colours]
+        coarse = tf.image.resize(colours, [-(-size // 2)] * 2, antialias=True)
+        return [colours - tf.image.resize(coarse, [size] * 2).numpy(), *self._split(coarse.numpy())]
+
+
+def _picture(colours, mean):
+    """mean + colours / 4, clipped, the gradient as if it were not: a sigmoid is flat at its ends, where priors push."""
+    x = colours / 4.0 + tf.constant(mean, tf.float32)
+    return x + tf.stop_gradient(tf.clip_by_value(x, 0.0, 1.0) - x)
 
 
 @dataclass(frozen=True)
-class Phase(FourierPixels):
+class Phase(Fourier):
     """Only phases (B, 3, H, W/2 + 1) are free; magnitudes are those of photographs (MACO: Fel et al. 2023)."""
+
+    mean: tuple = GREY
 
     def start(self, seeds, size):
         return [np.float32(np.pi) * _noise(seeds, (3, size, size // 2 + 1))]
 
     def image(self, parameters):
         waves = tf.stack([tf.cos(parameters[0]), tf.sin(parameters[0])], axis=-1)
-        return super().image([waves * _photographs(parameters[0].shape[2])[..., None]])
+        return _picture(self._colours(waves * _photographs(parameters[0].shape[2])[..., None]), self.mean)
 
     def encode(self, images):
-        (spectrum,) = super().encode(images)
+        (spectrum,) = self._spectrum(4.0 * (np.asarray(images, np.float64) - self.mean))
         return [np.arctan2(spectrum[..., 1], spectrum[..., 0])]
-
-    project = staticmethod(lambda parameters, blur: parameters)
 
 
 @functools.cache
@@ -132,7 +143,8 @@ def _photographs(size):
 
 def _amplitudes(size, decay):
     """Scale of every rfft2 coefficient, (H, W/2 + 1): size / f^decay, f in cycles per pixel, at least 1/size."""
-    return (size / np.maximum(_frequencies(size), 1 / size) ** decay).astype(np.float32)
+    f = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    return (size / np.maximum(f, 1 / size) ** decay).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ def encode(network, image, layer):
     return network.features(layer)(tf.constant(images.check(image)[None]), training=False)
 
 
-def invert(network, image, layer, *, recipe="fourier", mask=1.0, precision=None, **options):
+def invert(network, image, layer, *, recipe="pyramid", mask=1.0, precision=None, **options):
     """Images whose features at `layer` equal those of `image` (H, W, 3): a generator of Snapshots.
     recipe: a name or a Recipe; mask: which features count, broadcast against the code (1, H', W', C); precision: of the
     steps, default the fast one of this machine; options: those of `optimise.run`."""
@@ -19,7 +19,7 @@ def invert(network, image, layer, *, recipe="fourier", mask=1.0, precision=None,
     return _run(network, image, layer, target, recipe, precision, options)
 
 
-def caricature(network, image, layer, *, recipe="fourier", precision=None, **options):
+def caricature(network, image, layer, *, recipe="pyramid", precision=None, **options):
     """The image with its features at `layer` exaggerated (Mahendran & Vedaldi 2016, sec. 5): a generator of Snapshots.
     Starts from the image itself; options as for `invert`."""
     louder = objectives.caricature(encode(network, image, layer))
@@ -33,7 +33,7 @@ def _run(network, image, layer, objective, recipe, precision, options):
     return optimise.run(network.features(layer), objective, recipe, size=image.shape[0], fast=fast, **options)
 
 
-def estimate(network, image, layers, *, recipe="fourier", steps=200, seeds=(0,)):
+def estimate(network, image, layers, *, recipe="pyramid", steps=200, seeds=(0,)):
     """About how long inverting `layers` will take, and how much memory: {"minutes", "gigabytes"}.
     Times three steps at the shallowest and at the deepest layer, each twice, because the first time compiles."""
     shallow, *_, deep = sorted([*layers, *layers], key=network.layers.index)

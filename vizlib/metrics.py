@@ -46,8 +46,8 @@ def lab_shift(image, reference):
 
 def naturalness(image, references):
     """Overlap of an image's gradient histogram with that of a photograph or several (n, H, W, 3): 0 to 1 = alike.
-    The histogram is of log2 of the grey gradient's magnitude in grey levels, of images as saved in 8 bits, in half
-    octaves. It tells noise and flatness from texture, not sense from nonsense; compare images of one size only."""
+    Of log2 of the grey gradient's magnitude in grey levels, of images as saved in 8 bits, in half octaves. It tells
+    noise and flatness from texture, not sense from nonsense; compare images of one size only."""
     histograms = [_gradient_histogram(r) for r in np.reshape(references, (-1, *np.shape(references)[-3:]))]
     return float(np.minimum(_gradient_histogram(image), np.mean(histograms, axis=0)).sum())
 

@@ -66,7 +66,7 @@ class Loop:
         # given signatures, so that schedules of another length compile nothing again
         knobs = tf.nest.map_structure(tf.TensorSpec.from_tensor, (objective.weights(), objective.data))
         count, seeds = tf.TensorSpec((), tf.int32), tf.TensorSpec((parameters[0].shape[0],), tf.int32)
-        signature = (count, count, seeds, [tf.TensorSpec((None,))] * 5, *knobs)
+        signature = (count, count, seeds, [tf.TensorSpec((None,))] * 4, *knobs)
         # kept out of the loop's own cyclic graph, in which oneDNN misses the pooling's gradient: sixteen times slower
         self.gradients = tf.function(self._gradients, experimental_attributes={"_noinline": True})
         self.advance = tf.function(self._advance, input_signature=signature)
@@ -85,7 +85,7 @@ class Loop:
             gradients = self.gradients(seeds, step, schedule[1][step], faded, data)
             largest = tf.reduce_max([tf.reduce_max(tf.abs(g)) for g in gradients])
             finite = tf.math.is_finite(largest)
-            tf.cond(finite, lambda: self._apply(gradients, *(schedule[k][step] for k in (0, 2, 4))), lambda: False)
+            tf.cond(finite, lambda: self._apply(gradients, schedule[0][step], schedule[2][step]), lambda: False)
             return step + tf.cast(finite, tf.int32), finite, largest
 
         return tf.while_loop(lambda step, finite, _: finite & (step < last), body, (first, True, 1.0))
@@ -103,12 +103,13 @@ class Loop:
             loss = tf.reduce_sum(self.objective.values(images, features, weights=weights, data=data))
         return tape.gradient(loss, values)
 
-    def _apply(self, gradients, rate, keep, blur):
+    def _apply(self, gradients, rate, keep):
         for slot in self.optimizer.variables[2:] if self.recipe.rest else ():
             slot.assign(slot * keep)
         self.optimizer.learning_rate.assign(rate)
         self.optimizer.apply(gradients, self.parameters)
-        for variable, value in zip(self.parameters, self.recipe.canvas.project(self.parameters, blur), strict=True):
+        project = getattr(self.recipe.canvas, "project", lambda parameters: ())
+        for variable, value in zip(self.parameters, project(self.parameters), strict=False):
             variable.assign(value)
         return True
 
@@ -129,7 +130,7 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
     """Optimise a batch of images, one a seed; a generator of Snapshots: step 0, every `every`-th, and the last.
     cut: keras.Model from images to what the objective's terms look at (float32, for reports); fast: the same in
     another precision, for the steps. strength: factor on the recipe's priors. start: images (B, H, W, 3) to begin
-    from, instead of noise, which alone is blurred. keep: folder for the run's state: the same run, called again after
+    from, instead of noise. keep: folder for the run's state: the same run, called again after
     it was stopped or killed, gives the snapshots it had and goes on, at most about KEEP seconds back, to the very same
     image. stop: a threading.Event, looked at between compiled calls; once set, the run ends with a snapshot there.
     Raises InputError for impossible numbers or a gradient that is zero; a loss that is not finite ends the run with
@@ -137,7 +138,6 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
     steps = positive_integer("iterations", recipe.steps if steps is None else steps)
     every, strength = positive_integer("every", every), number("strength", strength)
     objective, fast = objective + recipe.priors, fast or cut
-    recipe = recipe if start is None else replace(recipe, blur=(0.0, 0.0))
     parameters = _start(recipe, seeds, size, start)
     shapes = tuple(p.shape for p in parameters) + tuple(d.shape for t in objective.data for d in t)
     key = (id(fast), id(cut), objective.terms, recipe.canvas, recipe.optimizer, recipe.views, recipe.rest, shapes)

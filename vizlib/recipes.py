@@ -1,12 +1,10 @@
-"""The named settings, as data. Each constant's source stands beside it; what a paper does not give is marked "ours".
-
-`for_layer` and `for_class` give a recipe by name, since some papers' constants depend on the layer."""
+"""The named settings, as data. Each constant's source stands beside it; what a paper does not give is marked "ours"."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vizlib.canvas import Crop, Distort, Fourier, FourierPixels, Phase, Pixels
+from vizlib.canvas import Crop, Distort, Fourier, Phase, Pixels, Pyramid
 from vizlib.errors import unknown
 from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_variation
 
@@ -15,9 +13,8 @@ from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_vari
 class Recipe:
     """How to optimise: on what canvas, under which priors (times the user's strength) and views.
     optimizer: Keras class name and its options; schedule, times the rate: the learning rate, and fade, the factor on
-    the priors: (fraction of the steps, factor), …, straight lines between; blur: (fraction of the steps, px), once,
-    by a Gaussian of this σ, on Fourier canvases; views_until: fraction of steps that see random views; rest: clear
-    the momentum whenever the rate changes; soft: (leak, spread), see `graphs.soften`."""
+    the priors: (fraction of the steps, factor), …, straight lines between; views_until: fraction of steps
+    that see random views; rest: clear the momentum whenever the rate changes; soft: (leak, spread), see `graphs`."""
 
     name: str
     source: str
@@ -30,19 +27,17 @@ class Recipe:
     views_until: float = 1.0
     schedule: tuple = ((0.0, 1.0),)
     fade: tuple = ((0.0, 1.0),)
-    blur: tuple = (0.0, 0.0)
     rest: bool = False
     soft: tuple | None = None
     margin = property(lambda self: sum(view.margin for view in self.views), doc="Px that the canvas is larger by.")
 
     def schedules(self, steps):
-        """Five float32 (steps,): learning rate; the views' amplitude, 0 where a step sees the image itself; factor on
-        the momentum before it, 0 where the rate has just changed if `rest`; factor on priors; blur after it, px."""
+        """Four float32 (steps,): learning rate; the views' amplitude, 0 where a step sees the image itself; factor on
+        the momentum before it, 0 where the rate has just changed if `rest`; factor on priors."""
         t = (np.arange(steps) + 0.5) / steps
         rate, fade = (np.interp(t, *np.transpose(points)) for points in (self.schedule, self.fade))
         keep = 1 - ((np.diff(rate, prepend=rate[0]) != 0) & self.rest)
-        blur = self.blur[1] * (np.arange(steps) == int(self.blur[0] * steps))
-        return tuple(np.float32(values) for values in (self.rate * rate, t < self.views_until, keep, fade, blur))
+        return tuple(np.float32(values) for values in (self.rate * rate, t < self.views_until, keep, fade))
 
 
 ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
@@ -54,8 +49,7 @@ B, V = 80.0, 80.0 / 6.5  # mv2016: colour bound B and total-variation scale V = 
 def mv2015(*, mean, size, stride, beta=2.0):
     """Mahendran & Vedaldi, CVPR 2015 (arXiv 1412.0035). λ_V is 0.5, 5, 50 for a third of AlexNet's layers each; to tell
     these by stride (on VGG16: blocks 1–2, 3–4, 5) is ours, and so is the 0.3 on the rate, which diverges on VGG16."""
-    sigma = RMS_2015 * np.sqrt(3.0) * size
-    strength = 0.5 if stride < 4 else 5.0 if stride < 16 else 50.0
+    sigma, strength = RMS_2015 * np.sqrt(3.0) * size, 0.5 if stride < 4 else 5.0 if stride < 16 else 50.0
     # the paper sums V over pixels of x/σ; total_variation averages over them
     priors = 2.16e8 * alpha_norm(alpha=6, unit=sigma, mean=mean)
     priors += strength * size**2 * total_variation(beta=beta, unit=sigma)
@@ -76,43 +70,38 @@ def mv2016(*, mean, size, stride, beta=2.0):
                   views_until=300 / 350, schedule=falling)  # fmt: skip
 
 
-def fourier(*, mean, size, stride, beta=2.0):
-    """Ours: inversion on an unbounded Fourier canvas, without jitter; every constant was tuned on photographs.
-    The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
-    Adam's epsilon grows to gradients that say nothing, which it would amplify to noise. A short β2 keeps steps long.
-    Through block 4 priors fade: strong at first, they keep steps from detail in the wrong place, which would stay; for
-    the same end the image is blurred once, early: its broad shapes are right by then, and finer ones grow anew."""
+def pyramid(*, mean, size, stride, beta=2.0):
+    """Ours: inversion on a Laplacian pyramid, without jitter; every constant was tuned on photographs.
+    The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, and steps shrink.
+    Through block 4 priors fade: strong at first, they keep steps from detail in the wrong place, which would stay."""
     fine, smooth = 4.0 / stride, total_variation(beta=beta, unit=V)
     bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
     soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
-    priors = 8e-5 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean) + 3e-3 * fine**-1.15 * smooth
-    fade = ((0.0, 4.0), (1.0, 0.0)) if stride < 16 else ((0.0, 1.0),)  # beyond, colours would stray at the end
-    rate, blur = (0.07, (0.15, 1.5 * stride**0.5)) if stride < 16 else (0.056, (0.0, 0.0))
-    adam = ("Adam", (("beta_2", 0.8), ("epsilon", 6e-6 / fine**2)))
-    return Recipe("fourier", "this project", FourierPixels(mean=tuple(mean)), adam, rate=rate * fine**0.4, steps=160,
-                  priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, blur=blur, soft=soft)  # fmt: skip
+    priors = 8e-5 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean) + 3e-3 * fine**-1.4 * smooth
+    # in the last block priors stay, or colours would stray at the end
+    fade = tuple((t / 4, 8 * (1 - t / 4) ** 2) for t in range(5)) if stride < 16 else ((0.0, 1.0),)
+    adam = ("Adam", (("beta_2", 0.8), ("epsilon", 1e-7 / fine**2)))
+    return Recipe("pyramid", "this project", Pyramid(mean=tuple(mean)), adam, rate=0.2 * fine**0.4, steps=160,
+                  priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, soft=soft)  # fmt: skip
 
 
 def simonyan2013(*, mean, size):
     """Simonyan et al. 2013 (arXiv 1312.6034): zero image, L2, gradient ascent; no numbers are given. Adam is ours: a
     grey image hardly excites a network, so plain ascent stays there for hundreds of steps."""
-    weak = 0.01 * l2(mean=mean)
-    return Recipe("simonyan2013", "arXiv 1312.6034", Pixels(mean), ADAM, rate=2.0, steps=256, priors=weak)
+    return Recipe("simonyan2013", "arXiv 1312.6034", Pixels(mean), ADAM, 2.0, steps=256, priors=0.01 * l2(mean=mean))
 
 
 def distill2017(*, mean, size):
     """Olah et al., Distill 2017: Fourier canvas and random views; the weak total variation, for the slider, is ours,
     the gain of a quarter from the published code, where it stands without a reason."""
     canvas, weak = Fourier(spread=0.01, gain=0.25), 0.001 * total_variation(beta=2, unit=V)
-    return Recipe("distill2017", "10.23915/distill.00007", canvas, ADAM, rate=0.05, steps=256,
-                  views=(Distort(),), priors=weak)  # fmt: skip
+    return Recipe("distill2017", "10.23915/distill.00007", canvas, ADAM, 0.05, 256, priors=weak, views=(Distort(),))
 
 
 def robust2013(*, mean, size):
     """Ours: simonyan2013 with the two plainest remedies for noise, total variation and random shifts of the view."""
-    paper = simonyan2013(mean=mean, size=size)
-    priors = paper.priors + 0.1 * total_variation(beta=2, unit=V)
-    return replace(paper, name="robust2013", source="this project", priors=priors, views=(Crop(16),))
+    paper, smooth = simonyan2013(mean=mean, size=size), 0.1 * total_variation(beta=2, unit=V)
+    return replace(paper, name="robust2013", source="this project", priors=paper.priors + smooth, views=(Crop(16),))
 
 
 def maco2023(*, mean, size):
@@ -123,7 +112,7 @@ def maco2023(*, mean, size):
                   schedule=((0.6, 1.0), (1.0, 0.0)), views=(Distort(),))  # fmt: skip
 
 
-INVERSION = {make.__name__: make for make in (fourier, mv2016, mv2015)}
+INVERSION = {make.__name__: make for make in (pyramid, mv2016, mv2015)}
 CLASS_IMAGE = {make.__name__: make for make in (distill2017, maco2023, robust2013, simonyan2013)}
 
 

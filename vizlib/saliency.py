@@ -239,5 +239,4 @@ def _guided(network):
 
 @tf.custom_gradient
 def _only_positive(x):
-    """x itself; back comes the positive part of the gradient, as in the DeconvNet."""
-    return tf.identity(x), tf.nn.relu
+    return tf.identity(x), tf.nn.relu  # on the way back, as in the DeconvNet

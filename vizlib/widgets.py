@@ -36,7 +36,7 @@ def live(interactive=False):
 
 
 def inversion_panel(*, network="vgg16", image="chelsea", layer="block4_conv2", size=128, iterations=100,
-                    regularization=1.0, recipe="fourier", seed=0, out="runs/panel"):  # fmt: skip
+                    regularization=1.0, recipe="pyramid", seed=0, out="runs/panel"):  # fmt: skip
     """A box that inverts a layer's features of a photograph; options: what its controls say at first.
     out: the folder that Save writes into. InputError for an unknown network."""
 
