@@ -123,9 +123,24 @@ def test_encoding_an_image_and_decoding_it_gives_the_image(each, size):
 
 @pytest.mark.parametrize("each", CANVASES, ids=lambda c: type(c).__name__)
 def test_starts_depend_on_the_seed_alone(each):
-    together, alone = each.start([3, 4], 8), each.start([4], 8)
-    np.testing.assert_array_equal(together[0][1], alone[0][0])
-    assert not np.array_equal(together[0][0], together[0][1]) and together[0].dtype == np.float32
+    for together, alone in zip(each.start([3, 4], 20), each.start([4], 20), strict=True):
+        np.testing.assert_array_equal(together[1], alone[0])
+        assert not np.array_equal(together[0], together[1]) and together.dtype == np.float32
+
+
+def test_a_pyramid_starts_as_white_noise_of_its_spread():
+    each = canvas.Pyramid(mean=MEAN, spread=0.2)
+    image = each.image([tf.constant(p) for p in each.start([0, 7], 25)])
+    noise = np.einsum("bhwc,dc->bhwd", canvas._noise([0, 7], (25, 25, 3)), canvas.COLOUR)
+    np.testing.assert_allclose(image, MEAN + 0.2 / 4 * noise, atol=1e-6)
+
+
+def test_a_pyramid_keeps_what_is_coarse_on_its_coarse_levels():
+    each = canvas.Pyramid(mean=MEAN)
+    *finer, coarsest = each.encode(np.full((1, 50, 50, 3), 0.7, np.float32))
+    assert max(np.abs(level).max() for level in finer) < 1e-5 < 0.1 < np.abs(coarsest).min(axis=(1, 2)).max()
+    picture = np.random.default_rng(1).uniform(0.05, 0.95, (1, 50, 50, 3)).astype(np.float32)
+    np.testing.assert_allclose(each.image([tf.constant(p) for p in each.encode(picture)]), picture, atol=1e-5)
 
 
 def test_a_fourier_coefficient_moves_its_own_wave_by_its_amplitude():
@@ -200,8 +215,10 @@ def test_a_pyramids_gradient_passes_where_the_picture_is_clipped():
             image = each.image(moved)
             total = tf.reduce_sum(image)
         assert (image.numpy().max() == 1) == (shift > 0)
-        slope = tape.gradient(total, moved)[0].numpy()
-        np.testing.assert_allclose(slope, np.broadcast_to(canvas.COLOUR.sum(0) / 4, slope.shape), atol=1e-6)
+        fine, coarse = (slope.numpy() for slope in tape.gradient(total, moved))
+        np.testing.assert_allclose(fine, np.broadcast_to(canvas.COLOUR.sum(0) / 4, fine.shape), atol=1e-6)
+        inner = coarse[:, 1:-1, 1:-1]
+        np.testing.assert_allclose(inner, np.broadcast_to(canvas.COLOUR.sum(0), inner.shape), atol=1e-5)
 
 
 VIEWS = [canvas.Crop(4), canvas.Distort()]

@@ -2,7 +2,7 @@
 
 A canvas has `start(seeds, size)` → parameters (list of float32 arrays), one random start a seed; `image(parameters)` →
 (B, H, W, 3) in [0, 1], clipped where it says so; `encode(images)`, its inverse; perhaps `project(parameters)`, what to
-put back after a step. A view is a function of (images, seeds (B, 2), amplitude 0…1) → images, never a new canvas."""
+put back after a step. A view is a function of (images, seeds (B, 2), amplitude 0…1) → images; no canvas changes."""
 
 import functools
 from dataclasses import dataclass
@@ -82,8 +82,8 @@ class Fourier:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """A Laplacian pyramid, ours: pictures (B, H / 2^k, W / 2^k, 3) down to 8 px or less, enlarged and summed. An
-    optimiser that scales the step of every number (Adam) so has a rate of its own for each scale at each place; waves
+    """A Laplacian pyramid, ours: pictures (B, ⌈H / 2^k⌉, ⌈W / 2^k⌉, 3) down to 8 px or less, enlarged and summed. An
+    optimiser that scales the step of every number (Adam) thus has a rate of its own for each scale at each place: waves
     have no place, pixels no scale. mean: RGB in [0, 1]; spread: standard deviation of the start, white noise."""
 
     mean: tuple = GREY
@@ -109,7 +109,7 @@ class Pyramid:
 
 
 def _picture(colours, mean):
-    """mean + colours / 4, clipped, the gradient as if it were not: a sigmoid is flat at its ends, where priors push."""
+    """mean + colours / 4, clipped, the gradient as if it were not: at a sigmoid's flat ends priors get stuck."""
     x = colours / 4.0 + tf.constant(mean, tf.float32)
     return x + tf.stop_gradient(tf.clip_by_value(x, 0.0, 1.0) - x)
 

@@ -108,8 +108,8 @@ class Loop:
             slot.assign(slot * keep)
         self.optimizer.learning_rate.assign(rate)
         self.optimizer.apply(gradients, self.parameters)
-        project = getattr(self.recipe.canvas, "project", lambda parameters: ())
-        for variable, value in zip(self.parameters, project(self.parameters), strict=False):
+        project = getattr(self.recipe.canvas, "project", lambda parameters: parameters)
+        for variable, value in zip(self.parameters, project(self.parameters), strict=True):
             variable.assign(value)
         return True
 

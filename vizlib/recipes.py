@@ -12,13 +12,13 @@ from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_vari
 @dataclass(frozen=True)
 class Recipe:
     """How to optimise: on what canvas, under which priors (times the user's strength) and views.
-    optimizer: Keras class name and its options; schedule, times the rate: the learning rate, and fade, the factor on
-    the priors: (fraction of the steps, factor), …, straight lines between; views_until: fraction of steps
-    that see random views; rest: clear the momentum whenever the rate changes; soft: (leak, spread), see `graphs`."""
+    optimizer: Keras class name and options; schedule, times the rate: the learning rate, and fade, the factor on the
+    priors: (fraction of the steps, factor), …, lines between; views_until: fraction of steps that see random views;
+    rest: clear the momentum whenever the rate changes; soft: (leak, spread), see `graphs.soften`."""
 
     name: str
     source: str
-    canvas: Pixels | Fourier
+    canvas: Pixels | Fourier | Pyramid
     optimizer: tuple
     rate: float
     steps: int
@@ -71,15 +71,15 @@ def mv2016(*, mean, size, stride, beta=2.0):
 
 
 def pyramid(*, mean, size, stride, beta=2.0):
-    """Ours: inversion on a Laplacian pyramid, without jitter; every constant was tuned on photographs.
-    The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, and steps shrink.
-    Through block 4 priors fade: strong at first, they keep steps from detail in the wrong place, which would stay."""
+    """Ours: inversion on a Laplacian pyramid, without jitter; constants were tuned on photographs at 224 px.
+    The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
+    Adam's epsilon grows to gradients that say nothing, which it would amplify. A short β2 keeps steps long.
+    Through block 4 priors fade (a parabola, by lines): at first they keep detail from places where it would stay."""
     fine, smooth = 4.0 / stride, total_variation(beta=beta, unit=V)
     bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
     soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
     priors = 8e-5 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean) + 3e-3 * fine**-1.4 * smooth
-    # in the last block priors stay, or colours would stray at the end
-    fade = tuple((t / 4, 8 * (1 - t / 4) ** 2) for t in range(5)) if stride < 16 else ((0.0, 1.0),)
+    fade = tuple((t / 4, 8 * (1 - t / 4) ** 2) for t in range(5)) if stride < 16 else ((0.0, 1.0),)  # or colours stray
     adam = ("Adam", (("beta_2", 0.8), ("epsilon", 1e-7 / fine**2)))
     return Recipe("pyramid", "this project", Pyramid(mean=tuple(mean)), adam, rate=0.2 * fine**0.4, steps=160,
                   priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, soft=soft)  # fmt: skip
