@@ -1,5 +1,6 @@
 """The notebooks' contract: stored outputs, parameters, what a papermill run leaves behind."""
 
+import ast
 import json
 import os
 import subprocess
@@ -29,6 +30,14 @@ def cells(path, kind="code"):
 
 def tags(cell):
     return cell.metadata.get("tags", [])
+
+
+def test_every_inversion_follows_the_recipe_parameter():
+    source = "\n".join(c.source for c in cells(INVERSION)).replace("%config", "#")
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    runs = [c for c in calls if ast.unparse(c.func).split(".")[-1] in ("invert", "caricature", "estimate")]
+    silent = [ast.unparse(c) for c in runs if not {"recipe", None} & {k.arg for k in c.keywords}]
+    assert len(runs) >= 9 and not silent
 
 
 @both

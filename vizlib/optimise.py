@@ -130,11 +130,10 @@ def run(cut, objective, recipe, *, size, seeds=(0,), steps=None, strength=1.0, e
     """Optimise a batch of images, one a seed; a generator of Snapshots: step 0, every `every`-th, and the last.
     cut: keras.Model from images to what the objective's terms look at (float32, for reports); fast: the same in
     another precision, for the steps. strength: factor on the recipe's priors. start: images (B, H, W, 3) to begin
-    from, instead of noise. keep: folder for the run's state: the same run, called again after
-    it was stopped or killed, gives the snapshots it had and goes on, at most about KEEP seconds back, to the very same
-    image. stop: a threading.Event, looked at between compiled calls; once set, the run ends with a snapshot there.
-    Raises InputError for impossible numbers or a gradient that is zero; a loss that is not finite ends the run with
-    a warning, and the last snapshot is the best image so far."""
+    from, instead of noise. keep: folder for the run's state: the same run, called again after it was stopped or killed,
+    gives the snapshots it had and goes on, at most about KEEP seconds back, to the very same image. stop: a
+    threading.Event, looked at between compiled calls; once set, the run ends with a snapshot there. InputError for
+    impossible numbers or a zero gradient; a loss that is not finite ends the run, with a warning, at the best image."""
     steps = positive_integer("iterations", recipe.steps if steps is None else steps)
     every, strength = positive_integer("every", every), number("strength", strength)
     objective, fast = objective + recipe.priors, fast or cut

@@ -95,7 +95,8 @@ def distill2017(*, mean, size):
     """Olah et al., Distill 2017: Fourier canvas and random views; the weak total variation, for the slider, is ours,
     the gain of a quarter from the published code, where it stands without a reason."""
     canvas, weak = Fourier(spread=0.01, gain=0.25), 0.001 * total_variation(beta=2, unit=V)
-    return Recipe("distill2017", "10.23915/distill.00007", canvas, ADAM, 0.05, 256, priors=weak, views=(Distort(),))
+    return Recipe("distill2017", "10.23915/distill.00007", canvas, ADAM, rate=0.05, steps=256,
+                  priors=weak, views=(Distort(),))  # fmt: skip
 
 
 def robust2013(*, mean, size):
