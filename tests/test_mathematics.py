@@ -16,6 +16,9 @@ MEAN = (0.4, 0.5, 0.3)
 X = 255 * (PICTURES.astype(float) - MEAN)
 
 
+SKEWED = np.array([[0.5, 0.3, 0.0], [0.5, 0.0, -0.1], [0.5, -0.3, 0.2]])
+
+
 def total_variation(image, beta, unit):
     """The paper's sum, pixel by pixel, over the number of pixels."""
     x, energy = 255 * image.astype(float) / unit, 0.0
@@ -36,6 +39,10 @@ CLOSED_FORMS = {
     ),
     "tv2": (objectives.total_variation(beta=2, unit=12), [total_variation(p, 2, 12) for p in PICTURES]),
     "tv1": (objectives.total_variation(beta=1, unit=12), [total_variation(p, 1, 12) for p in PICTURES]),
+    "tv in other colours": (
+        objectives.total_variation(beta=1, unit=12, colours=SKEWED),
+        [total_variation(np.linalg.solve(SKEWED, p[..., None])[..., 0], 1, 12) for p in PICTURES],
+    ),
     "match": (objectives.match(TARGET), [np.sum((f - TARGET[0]) ** 2) / np.sum(TARGET**2) for f in FEATURES]),
     "caricature": (
         objectives.caricature(TARGET),
@@ -312,6 +319,17 @@ def test_our_inversions_rate_and_priors_fall_to_zero_and_the_spectrum_ladders_ra
     assert (recipes.pyramid(mean=MEAN, size=16, stride=16).schedules(50)[3] == 1).all(), "in the last block priors stay"
     rates = spectrum.schedules(50)[0] / spectrum.rate
     assert (rates[:30] == 1).all() and np.isclose(rates[40], 9.5 / 20), "the last 0.4 of 50 steps"
+
+
+def test_our_inversions_total_variation_finds_hue_dearer_than_brightness():
+    recipe, ramp = recipes.pyramid(mean=MEAN, size=16, stride=4), np.linspace(0, 1, 6)[None, None, :, None]
+    grey, hue = (
+        prior(recipe, "total variation", np.float32(0.5 + 0.2 * ramp * direction * np.ones((1, 6, 1, 1))))
+        for direction in (np.array([1, 1, 1]) / np.sqrt(3), np.array([1, 0, -1]) / np.sqrt(2))
+    )
+    assert 10 < hue / grey < 16, "the decorrelated colours' lengths differ by 3.6, which squared is 13"
+    whole = recipes.pyramid(mean=MEAN, size=16, stride=16).priors.weights().numpy()
+    np.testing.assert_allclose(whole, 4**2.1 * recipe.priors.weights().numpy(), rtol=1e-5)
 
 
 def test_forgetful_adagrad_is_the_papers_rule():

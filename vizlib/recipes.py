@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vizlib.canvas import Crop, Distort, Fourier, Phase, Pixels, Pyramid
+from vizlib.canvas import COLOUR, Crop, Distort, Fourier, Phase, Pixels, Pyramid
 from vizlib.errors import unknown
 from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_variation
 
@@ -71,16 +71,16 @@ def mv2016(*, mean, size, stride, beta=2.0):
 
 
 def pyramid(*, mean, size, stride, beta=2.0):
-    """Ours: inversion on a Laplacian pyramid, without jitter; constants were tuned on photographs at 224 px.
-    The deeper the layer, the weaker its hold on fine detail: total variation grows with the stride, steps shrink, and
-    Adam's epsilon grows to gradients that say nothing, which it would amplify. A short β2 keeps steps long.
+    """Ours: inversion on a Laplacian pyramid, without jitter; constants were tuned on photographs at 224 px. The deeper
+    the layer, the weaker its hold on fine detail: priors grow with the stride, steps shrink, and Adam's epsilon grows
+    to gradients that say nothing. Total variation weighs decorrelated colours alike: in RGB, rainbows come cheap.
     Through block 4 priors fade (a parabola, by lines): at first they keep detail from places where it would stay."""
-    fine, smooth = 4.0 / stride, total_variation(beta=beta, unit=V)
+    fine, smooth = 4.0 / stride, total_variation(beta=beta, unit=V, colours=COLOUR)
     bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
     soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
-    priors = 8e-5 * fine**-2.1 * colour_norm(alpha=6, unit=bound, mean=mean) + 3e-3 * fine**-1.4 * smooth
+    priors = fine**-2.1 * (8e-5 * colour_norm(alpha=6, unit=bound, mean=mean) + 2.5e-3 * smooth)
     fade = tuple((t / 4, 8 * (1 - t / 4) ** 2) for t in range(5)) if stride < 16 else ((0.0, 1.0),)  # or colours stray
-    adam = ("Adam", (("beta_2", 0.8), ("epsilon", 1e-7 / fine**2)))
+    adam = ("Adam", (("beta_2", 0.8), ("epsilon", 1e-7 / fine**2)))  # a short β2 keeps steps long
     return Recipe("pyramid", "this project", Pyramid(mean=tuple(mean)), adam, rate=0.2 * fine**0.4, steps=160,
                   priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, soft=soft)  # fmt: skip
 
