@@ -116,20 +116,20 @@ def colour_norm(*, alpha=6.0, unit=80.0, mean=GREY):
     return _term("colour norm", power, prior=True, alpha=float(alpha), unit=float(unit), mean=tuple(mean))
 
 
-# (dx, dy); as one convolution they take a third of the time of two subtractions and their gradients
-_DIFFERENCES = [[[-1, -1], [0, 1]], [[1, 0], [0, 0]]]
+# a depthwise convolution takes both differences at a third of the time of two subtractions and their gradients
+_DIFFERENCES = np.float32([[[[-1, -1]] * 3, [[0, 1]] * 3], [[[1, 0]] * 3, [[0, 0]] * 3]])
 
 
 def total_variation(*, beta=2.0, unit=1.0, colours=((1, 0, 0), (0, 1, 0), (0, 0, 1))):
     """Mean over pixels of Σ_c (dx² + dy²)^(β/2), in 255ths over `unit` (Mahendran & Vedaldi 2015, sec. 3), c along the
     columns of `colours` (3, 3), in RGB. Forward differences, 0 in the last row and column. InputError unless β > 0."""
     beta, across = number("beta", beta, low=0.01), np.linalg.inv(np.asarray(colours, float))
-    kernel = np.einsum("ijk,cd->ijdck", _DIFFERENCES, across).reshape(2, 2, 3, 6).astype(np.float32)
 
     def variation(image, features, data):
         scale = np.full((*image.shape[1:], 2), 255 / unit, np.float32)
         scale[-1, ..., 0] = scale[:, -1, :, 1] = 0  # padding the edges is slower, and so is its gradient
-        differences = tf.nn.conv2d(image, kernel, 1, "SAME")
+        coordinates = tf.einsum("bhwd,cd->bhwc", image, tf.constant(across, tf.float32))
+        differences = tf.nn.depthwise_conv2d(coordinates, _DIFFERENCES, (1, 1, 1, 1), "SAME")
         square = tf.square(differences * scale.reshape(*image.shape[1:3], -1))  # (B, H, W, 3 · 2)
         if beta != 2.0:
             # below β = 2 the slope at zero is infinite; 1e-6 of a grey level squared keeps it finite
