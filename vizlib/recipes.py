@@ -70,16 +70,16 @@ def mv2016(*, mean, size, stride, beta=2.0):
                   views_until=300 / 350, schedule=falling)  # fmt: skip
 
 
-def pyramid(*, mean, size, stride, beta=2.0):
+def pyramid(*, mean, size, stride, beta=1.5):
     """Ours: inversion on a Laplacian pyramid, without jitter; constants were tuned on photographs at 224 px. The deeper
     the layer, the weaker its hold on fine detail: priors grow with the stride, steps shrink, and Adam's epsilon grows
     to gradients that say nothing. Total variation weighs decorrelated colours alike: in RGB, rainbows come cheap.
-    Through block 4 priors fade (a parabola, by lines): at first they keep detail from places where it would stay."""
-    fine, smooth = 4.0 / stride, total_variation(beta=beta, unit=V, colours=COLOUR)
-    bound = 1.5 * B if stride < 16 else B  # features tell dark from bright less and less
-    soft = (0.3, 0.5) if stride < 16 else (0.1, 0.3)  # each layer more takes the gradient further from the true one
+    Priors fade (a parabola, by lines): at first they keep detail from places where it would stay."""
+    fine, deep, smooth = 4.0 / stride, stride >= 16, total_variation(beta=beta, unit=V, colours=COLOUR)
+    bound = 0.8 * B if deep else 1.5 * B  # features tell dark from bright less and less
+    soft = (0.1, 0.3) if deep else (0.3, 0.5)  # each layer more takes the gradient further from the true one
     priors = fine**-2.1 * (8e-5 * colour_norm(alpha=6, unit=bound, mean=mean) + 2.5e-3 * smooth)
-    fade = tuple((t / 4, 8 * (1 - t / 4) ** 2) for t in range(5)) if stride < 16 else ((0.0, 1.0),)  # or colours stray
+    fade = tuple((t / 8, 8 * (1 - t / 8) ** 2 + 0.3 * deep) for t in range(9))
     adam = ("Adam", (("beta_2", 0.8), ("epsilon", 1e-7 / fine**2)))  # a short β2 keeps steps long
     return Recipe("pyramid", "this project", Pyramid(mean=tuple(mean)), adam, rate=0.2 * fine**0.4, steps=160,
                   priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, soft=soft)  # fmt: skip
@@ -123,10 +123,10 @@ def _named(name, known, **facts):
     return known[name](**facts)
 
 
-def for_layer(name, network, layer, *, size, beta=2.0):
+def for_layer(name, network, layer, *, size, **knobs):
     """The inversion recipe of a name for a network's layer at an image size; InputError for an unknown name.
-    beta: the total variation's exponent; 1 keeps edges, but gives spikes in low layers."""
-    return _named(name, INVERSION, mean=network.mean, size=size, stride=network.stride(layer), beta=beta)
+    knobs: beta, the total variation's exponent: 1 keeps edges, but gives spikes in low layers."""
+    return _named(name, INVERSION, mean=network.mean, size=size, stride=network.stride(layer), **knobs)
 
 
 def for_class(name, network, *, size):
