@@ -334,6 +334,15 @@ def test_our_inversions_total_variation_finds_hue_dearer_than_brightness():
     np.testing.assert_allclose(whole, 4**2.1 * recipe.priors.weights().numpy(), rtol=1e-5)
 
 
+def test_our_inversions_colours_are_held_closer_in_the_last_block():
+    far = np.full((1, 4, 4, 3), 0.9, np.float32)
+    shallow, deep = (
+        prior(recipes.pyramid(mean=MEAN, size=4, stride=stride), "colour norm", far) / (stride / 4) ** 2.1
+        for stride in (8, 16)
+    )
+    assert np.isclose(deep / shallow, (1.5 / 0.8) ** 6, rtol=1e-3), "the bounds are 1.5 and 0.8 of the paper's"
+
+
 def test_forgetful_adagrad_is_the_papers_rule():
     import keras
 
