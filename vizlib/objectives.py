@@ -131,9 +131,9 @@ def total_variation(*, beta=2.0, unit=1.0, colours=((1, 0, 0), (0, 1, 0), (0, 0,
         coordinates = tf.einsum("bhwd,cd->bhwc", image, tf.constant(across, tf.float32))
         differences = tf.nn.depthwise_conv2d(coordinates, _DIFFERENCES, (1, 1, 1, 1), "SAME")
         square = tf.square(differences * scale.reshape(*image.shape[1:3], -1))  # (B, H, W, 3 · 2)
-        if beta != 2.0:
-            # below β = 2 the slope at zero is infinite; 1e-6 of a grey level squared keeps it finite
-            square = (square[..., 0::2] + square[..., 1::2] + 1e-6) ** (beta / 2) - 1e-6 ** (beta / 2)
+        if beta != 2.0:  # (square + 1e-6)^(β/2) - 1e-6^(β/2): finite slope at zero, and half a power's time
+            square = tf.einsum("bhwk,kc->bhwc", square, np.repeat(np.eye(3, dtype=np.float32), 2, axis=0))
+            square = 1e-6 ** (beta / 2) * tf.math.expm1(beta / 2 * tf.math.log1p(square / 1e-6))
         return tf.reduce_mean(tf.reduce_sum(square, axis=-1), axis=(1, 2))
 
     return _term("total variation", variation, prior=True, beta=beta, unit=float(unit), colours=tuple(across.ravel()))
