@@ -315,10 +315,10 @@ def test_our_inversions_rate_and_priors_fall_to_zero_and_the_spectrum_ladders_ra
     rates, _, _, fades = ours.schedules(200)
     left = 1 - (np.arange(200) + 0.5) / 200
     np.testing.assert_allclose(rates / ours.rate, left, atol=1e-6)
-    np.testing.assert_allclose(fades[24::25], 8 * left[24::25] ** 2, atol=0.01, err_msg="a parabola, by lines")
+    np.testing.assert_allclose(fades[24::25], 4 * left[24::25] ** 2, atol=0.005, err_msg="a parabola, by lines")
     assert fades[-1] < 0.01
     last = recipes.pyramid(mean=MEAN, size=16, stride=16).schedules(200)[3]
-    np.testing.assert_allclose(last, fades + 0.3, atol=1e-6, err_msg="in the last block some stay")
+    np.testing.assert_allclose(last, fades + 0.5, atol=1e-6, err_msg="in the last block some stay")
     rates = spectrum.schedules(50)[0] / spectrum.rate
     assert (rates[:30] == 1).all() and np.isclose(rates[40], 9.5 / 20), "the last 0.4 of 50 steps"
 
@@ -340,7 +340,12 @@ def test_our_inversions_colours_are_held_closer_in_the_last_block():
         prior(recipes.pyramid(mean=MEAN, size=4, stride=stride), "colour norm", far) / (stride / 4) ** 2.1
         for stride in (8, 16)
     )
-    assert np.isclose(deep / shallow, (1.5 / 0.8) ** 6, rtol=1e-3), "the bounds are 1.5 and 0.8 of the paper's"
+    assert np.isclose(deep / shallow, (1.5 / 0.7) ** 6, rtol=1e-3), "the bounds are 1.5 and 0.7 of the paper's"
+
+
+def test_our_inversions_gradients_are_softened_less_in_the_last_block():
+    soft = {stride: recipes.pyramid(mean=MEAN, size=4, stride=stride).soft for stride in (1, 4, 8, 16)}
+    assert soft == {1: (0.2, 0.5), 4: (0.2, 0.5), 8: (0.2, 0.5), 16: (0.1, 0.5)}
 
 
 def test_forgetful_adagrad_is_the_papers_rule():

@@ -76,10 +76,10 @@ def pyramid(*, mean, size, stride, beta=1.5):
     to gradients that say nothing. Total variation weighs decorrelated colours alike: in RGB, rainbows come cheap.
     Priors fade (a parabola, by lines): at first they keep detail from places where it would stay."""
     fine, deep, smooth = 4.0 / stride, stride >= 16, total_variation(beta=beta, unit=V, colours=COLOUR)
-    bound = 0.8 * B if deep else 1.5 * B  # features tell dark from bright less and less, and early priors darken
-    soft = (0.1, 0.3) if deep else (0.3, 0.5)  # each layer more takes the gradient further from the true one
+    bound = 0.7 * B if deep else 1.5 * B  # features tell dark from bright less and less, and early priors darken
+    soft = (0.1 if deep else 0.2, 0.5)  # each layer more takes the gradient further from the true one
     priors = fine**-2.1 * (8e-5 * colour_norm(alpha=6, unit=bound, mean=mean) + 2.5e-3 * smooth)
-    fade = tuple((t / 8, 8 * (1 - t / 8) ** 2 + 0.3 * deep) for t in range(9))
+    fade = tuple((t / 8, 4 * (1 - t / 8) ** 2 + 0.5 * deep) for t in range(9))
     adam = ("Adam", (("beta_2", 0.8), ("epsilon", 1e-7 / fine**2)))  # a short β2 keeps steps long
     return Recipe("pyramid", "this project", Pyramid(mean=tuple(mean)), adam, rate=0.2 * fine**0.4, steps=160,
                   priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, soft=soft)  # fmt: skip
