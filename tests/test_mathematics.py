@@ -343,7 +343,7 @@ def test_our_inversions_colours_are_held_closer_in_the_last_block():
     assert np.isclose(deep / shallow, (1.5 / 0.7) ** 6, rtol=1e-3), "the bounds are 1.5 and 0.7 of the paper's"
 
 
-def test_our_inversions_gradients_are_softened_less_in_the_last_block():
+def test_our_inversions_closed_relus_leak_less_in_the_last_block():
     soft = {stride: recipes.pyramid(mean=MEAN, size=4, stride=stride).soft for stride in (1, 4, 8, 16)}
     assert soft == {1: (0.2, 0.5), 4: (0.2, 0.5), 8: (0.2, 0.5), 16: (0.1, 0.5)}
 
