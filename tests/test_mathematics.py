@@ -37,6 +37,10 @@ CLOSED_FORMS = {
         objectives.colour_norm(alpha=6, unit=80, mean=MEAN),
         [np.mean((np.linalg.norm(x, axis=-1) / 80) ** 6) for x in X],
     ),
+    "grey world": (
+        objectives.grey_world(unit=40, mean=MEAN),
+        [np.sum((x.reshape(-1, 3).mean(axis=0) / 40) ** 2) for x in X],
+    ),
     "tv2": (objectives.total_variation(beta=2, unit=12), [total_variation(p, 2, 12) for p in PICTURES]),
     "tv1": (objectives.total_variation(beta=1, unit=12), [total_variation(p, 1, 12) for p in PICTURES]),
     "tv in other colours": (
@@ -330,17 +334,21 @@ def test_our_inversions_total_variation_finds_hue_dearer_than_brightness():
         for direction in (np.array([1, 1, 1]) / np.sqrt(3), np.array([1, 0, -1]) / np.sqrt(2))
     )
     assert 6.0 < hue / grey < 7.6, "the decorrelated colours' lengths differ by 3.6, to the power of 1.5 that is 6.8"
-    whole = recipes.pyramid(mean=MEAN, size=16, stride=16).priors.weights().numpy()
-    np.testing.assert_allclose(whole, 4**2.1 * recipe.priors.weights().numpy(), rtol=1e-5)
+    deep = {term.name: term.weight for term in recipes.pyramid(mean=MEAN, size=16, stride=16).priors.terms}
+    for term in recipe.priors.terms:
+        assert np.isclose(deep[term.name], 4**2.1 * term.weight, rtol=1e-5)
 
 
-def test_our_inversions_colours_are_held_closer_in_the_last_block():
-    far = np.full((1, 4, 4, 3), 0.9, np.float32)
-    shallow, deep = (
-        prior(recipes.pyramid(mean=MEAN, size=4, stride=stride), "colour norm", far) / (stride / 4) ** 2.1
-        for stride in (8, 16)
-    )
-    assert np.isclose(deep / shallow, (1.5 / 0.7) ** 6, rtol=1e-3), "the bounds are 1.5 and 0.7 of the paper's"
+def test_our_inversions_hold_the_mean_colour_in_the_last_block_alone_and_no_contrast():
+    far, chequers = np.full((1, 4, 4, 3), 0.9, np.float32), np.float32(MEAN) * np.ones((1, 4, 4, 3), np.float32)
+    chequers += 0.3 * (-1) ** np.add(*np.indices((4, 4)))[..., None]
+    shallow, deep = (recipes.pyramid(mean=MEAN, size=4, stride=stride) for stride in (8, 16))
+    bounds = [prior(r, "colour norm", far) / k for r, k in ((shallow, 2**2.1), (deep, 4**2.1))]
+    norm = np.linalg.norm(255 * (0.9 - np.float32(MEAN))) / 80
+    np.testing.assert_allclose(bounds, 8e-5 * (norm / 1.5) ** 6, rtol=1e-3, err_msg="1.5 of the paper's bound")
+    assert "grey world" not in shallow.priors.names
+    assert np.isclose(prior(deep, "grey world", far), 4**2.1 * 20 * 8e-5 * norm**2, rtol=1e-3)
+    assert prior(deep, "grey world", chequers) < 1e-9
 
 
 def test_our_inversions_closed_relus_leak_less_in_the_last_block():

@@ -183,6 +183,5 @@ class Distort:
         factor, angle = 1.0 + self.scale * u[0], self.degrees * np.pi / 180 * u[1]
         shift = tf.add_n([tf.round(u[2 + 2 * k : 4 + 2 * k] * w / 2) for k, w in enumerate(self.jitters)])
         a, b, middle = tf.cos(angle) * factor, tf.sin(angle) * factor, (size - 1) / 2
-        dx = middle - a * middle + b * middle + shift[0]
-        dy = middle - b * middle - a * middle + shift[1]
+        dx, dy = middle - a * middle + b * middle + shift[0], middle - b * middle - a * middle + shift[1]
         return tf.stack([a, -b, dx, b, a, dy, 0.0, 0.0])

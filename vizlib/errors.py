@@ -13,8 +13,7 @@ class InputError(ValueError):
 def unknown(kind, value, choices, *, hint=""):
     """An InputError for a misspelt name: a `kind` ("layer") of which `value` was given and `choices` exist.
     Names the nearest choices, or all of them where they are at most twelve, or the first few; hint: a last clause."""
-    choices = [str(c) for c in choices]
-    near = difflib.get_close_matches(str(value), choices, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(value), choices := [str(c) for c in choices], n=3, cutoff=0.5)
     some = choices if len(choices) <= 12 else [*choices[:8], f"… ({len(choices)} in all)"]
     advice = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(some)}."
     return InputError(f"Unknown {kind} {str(value)[:80]!r}: {advice}{' ' + hint if hint else ''}")

@@ -105,9 +105,8 @@ def probabilities(logits):
 def _cut(network, layer, precision, soft):
     if precision not in ("float32", "bfloat16"):
         raise unknown("precision", precision, ("float32", "bfloat16"))
-    model = network.model
-    if layer is not None:
-        model = keras.Model(model.input, network.outputs[layer], name=f"{network.name}_to_{layer}")
+    full, name = network.model, f"{network.name}_to_{layer}"
+    model = full if layer is None else keras.Model(full.input, network.outputs[layer], name=name)
     model = graphs.fold(model) if precision == "float32" else graphs.rebuild(model, graphs.in_bfloat16)[0]
     return graphs.rebuild(model, lambda y: graphs.soften(y, leak=soft[0], spread=soft[1]))[0] if soft else model
 
@@ -115,8 +114,7 @@ def _cut(network, layer, precision, soft):
 @functools.cache
 def bfloat16_computes():
     """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16, AMX or Arm BF16), as Linux tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    flags = cpuinfo.read_text() if (cpuinfo := Path("/proc/cpuinfo")).is_file() else ""
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 

@@ -116,6 +116,13 @@ def colour_norm(*, alpha=6.0, unit=80.0, mean=GREY):
     return _term("colour norm", power, prior=True, alpha=float(alpha), unit=float(unit), mean=tuple(mean))
 
 
+def grey_world(*, unit=80.0, mean=GREY):
+    """(‖RGB of the mean over pixels‖/unit)²: ties the mean colour alone and leaves contrast free (as a prior ours; the
+    assumption is of colour constancy: Buchsbaum 1980, doi 10.1016/0016-0032(80)90058-7)."""
+    square = lambda image, features, data: _sum(tf.square(tf.reduce_mean(_centred(image, mean), (1, 2)) / unit))
+    return _term("grey world", square, prior=True, unit=float(unit), mean=tuple(mean))
+
+
 # a depthwise convolution takes both differences at a third of the time of two subtractions and their gradients
 _DIFFERENCES = np.float32([[[[-1, -1]] * 3, [[0, 1]] * 3], [[[1, 0]] * 3, [[0, 0]] * 3]])
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from vizlib.canvas import COLOUR, Crop, Distort, Fourier, Phase, Pixels, Pyramid
 from vizlib.errors import unknown
-from vizlib.objectives import Objective, alpha_norm, colour_norm, l2, total_variation
+from vizlib.objectives import Objective, alpha_norm, colour_norm, grey_world, l2, total_variation
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Recipe:
 
 
 ADAM = ("Adam", (("beta_1", 0.9), ("beta_2", 0.999)))
-# mv2015: σ = 27098.1 for 227 × 227 × 3 values, so 68.9 a value; x/σ has unit norm
-RMS_2015 = 27098.1 / np.sqrt(227 * 227 * 3)
+RMS_2015 = 27098.1 / np.sqrt(227 * 227 * 3)  # mv2015: σ over 227 × 227 × 3 values, so 68.9 a value; x/σ has unit norm
 B, V = 80.0, 80.0 / 6.5  # mv2016: colour bound B and total-variation scale V = B / 6.5, on the 0–255 scale
 
 
@@ -76,12 +75,12 @@ def pyramid(*, mean, size, stride, beta=1.5):
     to gradients that say nothing. Total variation weighs decorrelated colours alike: in RGB, rainbows come cheap.
     Priors fade (a parabola, by lines): at first they keep detail from places where it would stay."""
     fine, deep, smooth = 4.0 / stride, stride >= 16, total_variation(beta=beta, unit=V, colours=COLOUR)
-    bound = 0.7 * B if deep else 1.5 * B  # features tell dark from bright less and less, and early priors darken
     soft = (0.1 if deep else 0.2, 0.5)  # each layer more takes the gradient further from the true one
-    priors = fine**-2.1 * (8e-5 * colour_norm(alpha=6, unit=bound, mean=mean) + 2.5e-3 * smooth)
+    grey = 20 * grey_world(unit=B, mean=mean) if deep else Objective()  # to bound each pixel would take contrast
+    priors = fine**-2.1 * (8e-5 * (colour_norm(alpha=6, unit=1.5 * B, mean=mean) + grey) + 2.5e-3 * smooth)
     fade = tuple((t / 8, 4 * (1 - t / 8) ** 2 + 0.5 * deep) for t in range(9))
     adam = ("Adam", (("beta_2", 0.8), ("epsilon", 1e-7 / fine**2)))  # a short β2 keeps steps long
-    return Recipe("pyramid", "this project", Pyramid(mean=tuple(mean)), adam, rate=0.2 * fine**0.4, steps=160,
+    return Recipe("pyramid", "this project", Pyramid(mean=tuple(mean)), adam, rate=0.2 * fine**0.4, steps=200,
                   priors=priors, schedule=((0.0, 1.0), (1.0, 0.0)), fade=fade, soft=soft)  # fmt: skip
 
 

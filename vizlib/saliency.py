@@ -191,9 +191,8 @@ def _put_back(shape, places, values):
 @functools.lru_cache(maxsize=32)
 def _compiled_gradient(network, layer=None):
     """(batch, direction, size) → (A, ∂S/∂A), A a layer's output, or the batch itself, which is shown at `size`."""
-    model = network.model
-    if layer:
-        model = keras.Model(model.input, [network.outputs[layer], model.output])
+    full = network.model
+    model = keras.Model(full.input, [network.outputs[layer], full.output]) if layer else full
 
     @tf.function
     def run(batch, direction, size):

@@ -60,9 +60,8 @@ def graph_cut(image, inside, outside, *, smoothness=5.0):
     contrasts = [np.sum((image - neighbour) ** 2, axis=-1) for neighbour in shifted]  # NaN where there is none
     scale = 2 * np.nanmean(contrasts) or 1.0
     for step, contrast in zip(NEIGHBOURS, contrasts, strict=True):
-        structure = np.pad([[1]], [(1 + s, 1 - s) for s in step])
         weight = smoothness * np.exp(-np.nan_to_num(contrast) / scale) / np.hypot(*step)
-        graph.add_grid_edges(nodes, weight, structure, symmetric=True)
+        graph.add_grid_edges(nodes, weight, np.pad([[1]], [(1 + s, 1 - s) for s in step]), symmetric=True)
     graph.maxflow()
     return graph.get_grid_segments(nodes)
 

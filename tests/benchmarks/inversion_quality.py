@@ -70,7 +70,7 @@ def main():
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--photographs", type=int, default=20)
     parser.add_argument("--layers", nargs="+", default=LAYERS)
-    parser.add_argument("--iterations", type=int, default=160)
+    parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--recipe", default="pyramid")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--true-gradients", action="store_true", help="instead of the recipe's softened ones")
