@@ -9,7 +9,8 @@ block4_conv2, 0.25 at block5_conv1. Each photograph and layer takes about half a
 Whether a judge still sees the original's class says something only where it is sure of that class: with --sure, a
 photograph counts if its class survives a JPEG at quality 50, and the next of the folder comes in for one that fails.
 Under each layer stand the photographs whose class does not come first, with the judge's probability for it in the
-photograph itself, and its rank in the reconstruction (0 = first).
+photograph itself, and its rank in the reconstruction (0 = first). Contrast is the standard deviation of an image's
+grey values over that of the photograph's.
 """
 
 import argparse
@@ -26,7 +27,7 @@ LAYERS = [f"block{b}_conv{c}" for b in (3, 4, 5) for c in (1, 2, 3)]
 
 
 def measure(network, judge, photo, layer, options):
-    """One inversion: (error, SSIM, colour shift, naturalness, rank of the original's class, seconds)."""
+    """One inversion: (error, SSIM, colour shift, contrast, naturalness, rank of the original's class, seconds)."""
     recipe = recipes.for_layer(options.recipe, network, layer, size=options.size)
     recipe = replace(recipe, soft=None) if options.true_gradients else recipe
     last = optimise.last(inversion.invert(network, photo, layer, every=options.iterations, recipe=recipe,
@@ -35,7 +36,8 @@ def measure(network, judge, photo, layer, options):
     rank = metrics.class_rank(judge.logits(images.resize(last.image, judge.size)), said)
     shift = metrics.lab_shift(last.image, photo)
     error, natural = last.terms["feature error"], metrics.naturalness(last.image, photo)
-    return error, metrics.ssim(last.image, photo), shift, natural, rank, last.seconds
+    contrast = np.std(last.image.mean(axis=-1)) / np.std(photo.mean(axis=-1))
+    return error, metrics.ssim(last.image, photo), shift, contrast, natural, rank, last.seconds
 
 
 def seen(judge, photo):
@@ -81,16 +83,16 @@ def main():
     photographs, passed = chosen(files, judge, options)
     print(f"{len(photographs)} photographs, {options.size} px, {options.iterations} steps, {options.recipe}"
           f"{', true gradients' if options.true_gradients else ''}; passed over: {passed}")  # fmt: skip
-    print("layer          error (median, max)   SSIM  colour  natural  top-1  top-5  s")
+    print("layer          error (median, max)   SSIM  colour  contrast  natural  top-1  top-5  s")
     for layer in options.layers:
         rows = np.array([measure(network, judge, p, layer, options) for p in photographs.values()], float)
-        error, ssim, shift, natural, _, seconds = np.median(rows, axis=0)
-        top1, top5 = np.mean(rows[:, 4] == 0), np.mean(rows[:, 4] < 5)
+        error, ssim, shift, contrast, natural, _, seconds = np.median(rows, axis=0)
+        top1, top5 = np.mean(rows[:, 5] == 0), np.mean(rows[:, 5] < 5)
         worst = rows[:, 0].max()
-        numbers = (f"{error:.4f} {worst:.4f}   {ssim:9.2f} {shift:7.1f} {natural:8.2f} {top1:6.0%} {top5:6.0%}"
-                   f" {seconds:4.0f}")  # fmt: skip
+        numbers = (f"{error:.4f} {worst:.4f}   {ssim:9.2f} {shift:7.1f} {contrast:9.2f} {natural:8.2f}"
+                   f" {top1:6.0%} {top5:6.0%} {seconds:4.0f}")  # fmt: skip
         print(f"{layer}   {numbers}", flush=True)
-        for (file, photo), rank in zip(photographs.items(), rows[:, 4], strict=True):
+        for (file, photo), rank in zip(photographs.items(), rows[:, 5], strict=True):
             if rank:
                 name, p = judge.top(images.resize(photo, judge.size), k=1)[0]
                 print(f"    {Path(file).stem}: {name} {p:.2f}, rank {rank:.0f}", flush=True)
